@@ -1,0 +1,1 @@
+//! Float64 measures of a feature matrix.

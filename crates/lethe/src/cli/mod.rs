@@ -1,0 +1,103 @@
+//! The command line: one file a command, and the only place that prints to stdout.
+
+mod data;
+mod demo;
+mod diagnose;
+mod evaluate;
+mod features;
+mod measure;
+mod pretrain;
+mod report;
+mod undo;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
+
+use crate::error::{Error, Exit, Result};
+use crate::progress;
+
+#[derive(Parser)]
+#[command(name = "lethe", version, about, max_term_width = 100, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Finds where a self-supervised image encoder has memorised its training data, and undoes it.
+#[derive(Subcommand)]
+enum Command {
+    Pretrain(pretrain::Args),
+    Diagnose(diagnose::Args),
+    Undo(undo::Args),
+    Evaluate(evaluate::Args),
+    Features(features::Args),
+    Measure(measure::Args),
+    #[command(subcommand)]
+    Data(data::Args),
+    Report(report::Args),
+    Demo(demo::Args),
+}
+
+/// Parses the arguments, runs the command, prints at most one error, and gives the exit code.
+pub fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(|_| {}));
+    progress::show();
+    let command = Cli::parse().command;
+    let outcome = std::panic::catch_unwind(|| match command {
+        Command::Pretrain(args) => pretrain::run(args),
+        Command::Diagnose(args) => diagnose::run(args),
+        Command::Undo(args) => undo::run(args),
+        Command::Evaluate(args) => evaluate::run(args),
+        Command::Features(args) => features::run(args),
+        Command::Measure(args) => measure::run(args),
+        Command::Data(args) => data::run(args),
+        Command::Report(args) => report::run(args),
+        Command::Demo(args) => demo::run(args),
+    });
+    let error = match outcome {
+        Ok(Ok(())) => return ExitCode::SUCCESS,
+        Ok(Err(error)) => error,
+        Err(panic) => unexpected(panic.as_ref()),
+    };
+    progress::say(&format!("error: {error}"));
+    if let Some(hint) = &error.hint {
+        progress::say(&format!("  hint: {hint}"));
+    }
+    ExitCode::from(error.exit.code() as u8)
+}
+
+fn unexpected(panic: &(dyn std::any::Any + Send)) -> Error {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message");
+    let first = text.lines().next().unwrap_or_default();
+    Error {
+        exit: Exit::Failed,
+        what: format!("internal error: {first}"),
+        hint: Some("this is a defect of lethe: please report it".into()),
+    }
+}
+
+/// Prints to stdout; a closed pipe (`lethe ... | head`) ends the output, not the command.
+fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}");
+    Ok(())
+}
+
+/// Prints one JSON object.
+fn print_json<T: serde::Serialize>(value: &T) -> Result<()> {
+    print(&serde_json::to_string_pretty(value).map_err(|error| Error::failed(error.to_string()))?)
+}
+
+/// A table in the style of all of Lethe's.
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic).set_header(header);
+    table
+}

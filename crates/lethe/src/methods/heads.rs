@@ -1,0 +1,59 @@
+//! Heads as chains of layers, named by position as in `torch.nn.Sequential`.
+
+use tch::Tensor;
+
+use crate::nn::{self, Mode, Weights};
+use crate::rng::Rng;
+
+#[derive(Debug, Clone, Copy)]
+pub enum Layer {
+    Linear { input: i64, output: i64 },
+    BatchNorm(i64),
+    Relu,
+}
+
+/// Linear, batch-norm, ReLU a hidden layer, and a last linear one.
+pub fn mlp(dims: &[i64]) -> Vec<Layer> {
+    let mut layers = Vec::new();
+    for pair in dims.windows(2) {
+        if !layers.is_empty() {
+            layers.extend([Layer::BatchNorm(pair[0]), Layer::Relu]);
+        }
+        layers.push(Layer::Linear { input: pair[0], output: pair[1] });
+    }
+    layers
+}
+
+pub fn init(prefix: &str, layers: &[Layer], rng: &mut Rng) -> Weights {
+    let mut w = Weights::new();
+    for (i, layer) in layers.iter().enumerate() {
+        let name = format!("{prefix}.{i}");
+        match *layer {
+            Layer::Linear { input, output } => w.extend(nn::linear_init(&name, input, output, true, rng)),
+            Layer::BatchNorm(channels) => w.extend(nn::batch_norm_init(&name, channels)),
+            Layer::Relu => {}
+        }
+    }
+    w
+}
+
+/// Applies the head found under `prefix`: which layer stands at a position follows from its tensors, so a head
+/// read from a file needs no description. `[n, d]` -> `[n, p]`.
+pub fn forward(w: &Weights, prefix: &str, x: &Tensor, mode: Mode) -> Tensor {
+    let last = last_position(w, prefix);
+    (0..=last).fold(x.shallow_clone(), |x, i| {
+        let name = format!("{prefix}.{i}");
+        match w.find(&format!("{name}.weight")).map(Tensor::dim) {
+            Some(2) => nn::linear(w, &name, &x),
+            Some(_) => nn::batch_norm(w, &name, &x, mode),
+            None => nn::relu(&x),
+        }
+    })
+}
+
+fn last_position(w: &Weights, prefix: &str) -> usize {
+    w.names()
+        .filter_map(|name| name.strip_prefix(prefix)?.strip_prefix('.')?.split('.').next()?.parse().ok())
+        .max()
+        .unwrap_or_else(|| panic!("no head named {prefix}"))
+}

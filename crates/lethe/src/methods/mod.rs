@@ -1,0 +1,96 @@
+//! Self-supervised methods: a loss of several views with its head and teacher.
+//!
+//! A new method is one file and one line in [`METHODS`].
+
+mod byol;
+pub mod heads;
+mod simclr;
+mod vicreg;
+
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+use crate::encoders::Part;
+use crate::error::{Error, Result};
+use crate::nn::{Mode, Weights};
+use crate::rng::Rng;
+
+pub use byol::Byol;
+pub use simclr::{SimClr, nt_xent};
+pub use vicreg::{VicReg, vicreg};
+
+/// What a loss gives back; everything stays on the device, in the graph, until it is logged.
+pub struct Loss {
+    /// The scalar to minimise.
+    pub total: Tensor,
+    /// Its named parts.
+    pub terms: Vec<(&'static str, Tensor)>,
+    /// The student's projections `[n, p]`, one of each view.
+    pub projections: Vec<Tensor>,
+}
+
+/// A method's hyper-parameters; all that changes while it trains lives in `Weights` (`projector.*`, `predictor.*`,
+/// `teacher.*`).
+pub trait Method: Send + Sync {
+    /// The hyper-parameters, as written to `config.toml`.
+    fn settings(&self) -> toml::Table;
+
+    /// Fresh heads for representations of dimension `dim`.
+    fn init(&self, dim: i64, rng: &mut Rng) -> Weights;
+
+    /// Makes the teacher, where there is one, a copy of the student in `w`.
+    fn teach(&self, _w: &mut Weights) {}
+
+    /// `inputs[v]` is view `v`: images `[n, 3, h, w]`, or early features where `net` starts after a cut.
+    fn loss(&self, net: &Part, w: &Weights, inputs: &[Tensor], mode: Mode) -> Result<Loss>;
+
+    /// Moves the teacher after an optimiser's step; `progress` runs from 0 to 1 over the training.
+    fn after_step(&self, _w: &Weights, _progress: f64) {}
+}
+
+/// What a method is trained with unless told otherwise.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Recipe {
+    pub optimizer: &'static str,
+    /// Learning rate for a batch of 256; it is scaled by batch / 256.
+    pub lr: f64,
+    pub weight_decay: f64,
+    pub augmentation: &'static str,
+}
+
+pub struct Entry {
+    pub name: &'static str,
+    pub title: &'static str,
+    pub paper: &'static str,
+    pub recipe: Recipe,
+    /// From the table `[method]` of a configuration; absent keys take the published values.
+    pub build: fn(toml::Table) -> Result<Box<dyn Method>>,
+}
+
+pub const METHODS: &[Entry] = &[simclr::ENTRY, byol::ENTRY, vicreg::ENTRY];
+
+/// # Errors
+/// When there is no method of this name; the hint lists them.
+pub fn find(name: &str) -> Result<&'static Entry> {
+    METHODS.iter().find(|entry| entry.name == name).ok_or_else(|| {
+        let names: Vec<&str> = METHODS.iter().map(|entry| entry.name).collect();
+        Error::usage(format!("unknown method {name:?}")).hint(format!("one of: {}", names.join(", ")))
+    })
+}
+
+fn from_settings<M: Method + for<'a> Deserialize<'a> + 'static>(table: toml::Table) -> Result<Box<dyn Method>> {
+    let method: M = table.try_into().map_err(|error| Error::usage(format!("[method]: {error}")))?;
+    Ok(Box::new(method))
+}
+
+fn to_settings<M: Serialize>(method: &M) -> toml::Table {
+    toml::Table::try_from(method).expect("hyper-parameters are plain numbers")
+}
+
+/// Losses are computed in f32 or better, whatever the network's precision.
+fn full_precision(x: &Tensor) -> Tensor {
+    match x.kind() {
+        tch::Kind::BFloat16 | tch::Kind::Half => x.to_kind(tch::Kind::Float),
+        _ => x.shallow_clone(),
+    }
+}

@@ -1,0 +1,66 @@
+//! Layers as functions of an input and the tensors under a name. Weights follow the precision of the activations
+//! (as autocast does), so a network runs in bf16 when its input is bf16; batch-norm keeps its statistics in f32.
+
+use tch::Tensor;
+
+use super::Weights;
+
+/// How batch-norm treats its statistics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Running statistics.
+    Eval,
+    /// Statistics of the batch; running statistics are updated.
+    Train,
+    /// Statistics of the batch; running statistics are left alone (the extra passes of a bi-level step).
+    TrainKeepStats,
+}
+
+const BN_MOMENTUM: f64 = 0.1;
+const BN_EPS: f64 = 1e-5;
+
+/// `[n, c, h, w]` by `NAME.weight` `[o, c, k, k]`, no bias.
+pub fn conv2d(w: &Weights, name: &str, x: &Tensor, stride: i64, padding: i64) -> Tensor {
+    let weight = w.get(&format!("{name}.weight")).to_kind(x.kind());
+    x.conv2d(&weight, None::<Tensor>, [stride, stride], [padding, padding], [1, 1], 1)
+}
+
+/// `[n, i]` by `NAME.weight` `[o, i]`, plus `NAME.bias` where there is one.
+pub fn linear(w: &Weights, name: &str, x: &Tensor) -> Tensor {
+    let weight = w.get(&format!("{name}.weight")).to_kind(x.kind());
+    let bias = w.find(&format!("{name}.bias")).map(|bias| bias.to_kind(x.kind()));
+    x.linear(&weight, bias)
+}
+
+/// Batch normalisation over all but the second dimension, of `[n, d]` or `[n, c, h, w]`. `NAME.weight` and
+/// `NAME.bias` may be absent (a normalisation without an affine map).
+#[allow(clippy::disallowed_methods, reason = "the one caller that gives batch-norm its weights")]
+pub fn batch_norm(w: &Weights, name: &str, x: &Tensor, mode: Mode) -> Tensor {
+    let of = |part: &str| w.find(&format!("{name}.{part}"));
+    let (weight, bias) = (of("weight"), of("bias"));
+    let (mean, var) = (of("running_mean"), of("running_var"));
+    match mode {
+        Mode::Eval => x.batch_norm(weight, bias, mean, var, false, BN_MOMENTUM, BN_EPS, true),
+        Mode::TrainKeepStats => x.batch_norm(weight, bias, None, None, true, BN_MOMENTUM, BN_EPS, true),
+        Mode::Train => {
+            if let Some(count) = of("num_batches_tracked") {
+                let _ = count.shallow_clone().g_add_scalar_(1);
+            }
+            x.batch_norm(weight, bias, mean, var, true, BN_MOMENTUM, BN_EPS, true)
+        }
+    }
+}
+
+pub fn relu(x: &Tensor) -> Tensor {
+    x.relu()
+}
+
+/// 3x3 max-pooling of stride 2, as after a ResNet's ImageNet stem.
+pub fn max_pool_3x3(x: &Tensor) -> Tensor {
+    x.max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false)
+}
+
+/// Rows of `[n, d]` scaled to unit length (at least 1e-12, as `torch.nn.functional.normalize`).
+pub fn unit_rows(x: &Tensor) -> Tensor {
+    x / x.norm_scalaropt_dim(2.0, [1], true).clamp_min(1e-12)
+}

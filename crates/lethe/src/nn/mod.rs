@@ -1,0 +1,7 @@
+//! Weights are data, networks are functions of them.
+
+mod layers;
+mod weights;
+
+pub use layers::{Mode, batch_norm, conv2d, linear, max_pool_3x3, relu, unit_rows};
+pub use weights::{Gradients, Weights, batch_norm_init, is_buffer, kaiming_normal, linear_init};

@@ -1,0 +1,53 @@
+//! AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101), as `torch.optim.AdamW` with its default betas and epsilon.
+
+use tch::{Kind, Tensor};
+
+use super::{Optimizer, moment};
+use crate::nn::{Gradients, Weights};
+
+pub struct AdamW {
+    beta1: f64,
+    beta2: f64,
+    eps: f64,
+    weight_decay: f64,
+    state: Weights,
+}
+
+impl AdamW {
+    pub fn new(weight_decay: f64) -> Self {
+        Self { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay, state: Weights::new() }
+    }
+
+    fn count_step(&mut self) -> i32 {
+        let step = self.state.find("step").map_or(0, |step| step.int64_value(&[])) + 1;
+        self.state.insert("step", Tensor::from(step).to_kind(Kind::Int64));
+        step as i32
+    }
+}
+
+impl Optimizer for AdamW {
+    fn step(&mut self, w: &Weights, gradients: &Gradients, lr: f64) {
+        let step = self.count_step();
+        let (bias1, bias2) = (1.0 - self.beta1.powi(step), 1.0 - self.beta2.powi(step));
+        tch::no_grad(|| {
+            for ((name, parameter), gradient) in w.parameters().zip(gradients) {
+                let mut parameter = parameter.shallow_clone();
+                let mut first = moment(&mut self.state, &format!("first.{name}"), &parameter);
+                let mut second = moment(&mut self.state, &format!("second.{name}"), &parameter);
+                let _ = parameter.g_mul_scalar_(1.0 - lr * self.weight_decay);
+                let _ = first.lerp_(gradient, 1.0 - self.beta1);
+                let _ = second.g_mul_scalar_(self.beta2).g_add_(&((1.0 - self.beta2) * gradient.square()));
+                let denominator = second.sqrt() / bias2.sqrt() + self.eps;
+                let _ = parameter.g_sub_(&((lr / bias1) * &first / denominator));
+            }
+        });
+    }
+
+    fn state(&self) -> &Weights {
+        &self.state
+    }
+
+    fn resume(&mut self, state: Weights) {
+        self.state = state;
+    }
+}
