@@ -1,3 +1,5 @@
 //! All tests of `lethe`, in one binary: they run the real library and the real program.
 
 mod golden;
+#[allow(dead_code, reason = "not every helper has a user yet")]
+mod support;
