@@ -58,7 +58,9 @@ fn unpack_cifar() -> PathBuf {
         .skip(1)
         .map(|beside| beside.join("shared/data/cifar10-jpeg.tar.xz"))
         .find(|archive| archive.exists())
-        .expect("CIFAR-10: set LETHE_CIFAR to a folder with train/ and test/, or put shared/data beside the repository");
+        .expect(
+            "CIFAR-10: set LETHE_CIFAR to a folder with train/ and test/, or put shared/data beside the repository",
+        );
     let half = target.join("cifar10.unpacking");
     let _ = std::fs::remove_dir_all(&half);
     std::fs::create_dir_all(&half).expect("target can be written");
