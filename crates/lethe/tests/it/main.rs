@@ -2,6 +2,5 @@
 
 mod data;
 mod golden;
-#[allow(dead_code, reason = "not every helper has a user yet")]
 mod support;
 mod views;
