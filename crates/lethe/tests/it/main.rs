@@ -1,3 +1,6 @@
 //! All tests of `lethe`, in one binary: they run the real library and the real program.
 
+mod encoders;
 mod golden;
+mod methods;
+mod optim;
