@@ -4,3 +4,6 @@ mod encoders;
 mod golden;
 mod methods;
 mod optim;
+mod pretrain;
+#[allow(dead_code, reason = "not every helper has a user yet")]
+mod support;
