@@ -7,8 +7,10 @@ use crate::support::{lethe_err, lethe_ok, temp_dir, text};
 
 /// A small run that takes a few seconds.
 fn small_run<'a>(method: &'a str, out: &'a str, epochs: &'a str) -> Vec<&'a str> {
-    let settings = ["--data", "shapes:n=96,size=16", "--encoder", "resnet18-w4", "--batch-size", "32", "--save-every", "2"];
-    let mut args = vec!["pretrain", "--method", method, "--out", out, "--epochs", epochs, "--threads", "2", "--lr", "0.5"];
+    let settings =
+        ["--data", "shapes:n=96,size=16", "--encoder", "resnet18-w4", "--batch-size", "32", "--save-every", "2"];
+    let mut args =
+        vec!["pretrain", "--method", method, "--out", out, "--epochs", epochs, "--threads", "2", "--lr", "0.5"];
     args.extend(settings);
     args
 }
@@ -23,7 +25,12 @@ fn checkpoints(run: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 fn start(args: &[&str]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_lethe")).args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts")
+    Command::new(env!("CARGO_BIN_EXE_lethe"))
+        .args(args)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("starts")
 }
 
 fn wait_for(what: &str, holds: impl Fn() -> bool) {
