@@ -1,9 +1,11 @@
 //! All tests of `lethe`, in one binary: they run the real library and the real program.
 
+mod data;
 mod encoders;
 mod golden;
 mod methods;
 mod optim;
 mod pretrain;
+mod views;
 #[allow(dead_code, reason = "not every helper has a user yet")]
 mod support;
