@@ -1,7 +1,13 @@
 //! All tests of `lethe`, in one binary: they run the real library and the real program.
 
 mod checkpoint;
+mod encoders;
 mod files;
 mod fuzz;
 mod golden;
 mod kill;
+mod methods;
+mod optim;
+mod pretrain;
+#[allow(dead_code, reason = "not every helper has a user yet")]
+mod support;
