@@ -1,8 +1,12 @@
 //! All tests of `lethe`, in one binary: they run the real library and the real program.
 
+mod checkpoint;
 mod data;
 mod encoders;
+mod files;
+mod fuzz;
 mod golden;
+mod kill;
 mod methods;
 mod optim;
 mod pretrain;
