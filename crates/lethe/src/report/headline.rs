@@ -1,0 +1,162 @@
+//! The first screen in words and key numbers. Only what the numbers say: no onset, no verdict without an interval.
+
+use super::charts::{checkpoints, measures, name};
+use super::definitions::Group;
+use super::numbers::{percent, short, signed};
+use super::page::{verdict, with_unit};
+use super::{ReportInput, charts};
+use crate::diagnose::{Cell, Diagnosis};
+
+pub(super) struct Card {
+    pub(super) caption: String,
+    pub(super) number: String,
+    pub(super) detail: String,
+}
+
+/// What the page is about, and how to read its main number.
+pub(super) fn sentences(input: &ReportInput) -> Vec<String> {
+    let config =
+        input.settings.as_deref().and_then(|text| toml::from_str::<toml::Table>(text).ok()).unwrap_or_default();
+    let setting =
+        |key: &str| config.get(key).map(|value| value.as_str().map_or_else(|| value.to_string(), String::from));
+    let encoder = input.diagnosis.as_ref().map(|d| d.encoder.clone()).or_else(|| setting("encoder"));
+    let mut subject = encoder.map_or("an encoder".into(), |encoder| format!("the encoder {encoder}"));
+    if let Some(method) = setting("method") {
+        subject += &format!(", trained without labels by {method}");
+    }
+    if let Some(data) = setting("data") {
+        subject += &format!(" on {data}");
+    }
+    let Some(d) = &input.diagnosis else {
+        return vec![if input.metrics.is_empty() {
+            format!("This page shows what undoing did to {subject}.")
+        } else {
+            format!("This page shows the training of {subject}. Run `lethe diagnose` to see what it has memorised.")
+        }];
+    };
+    let (stages, count) = (d.stages.len(), d.checkpoints.len());
+    let mut sentences = vec![format!(
+        "This page shows how {subject}, treats images it was trained on and images it has never seen: at {stages} {} of the network and {count} {} of the training.",
+        if stages == 1 { "stage" } else { "stages, from early to late," },
+        if count == 1 { "moment" } else { "moments" },
+    )];
+    if d.cells.iter().any(|cell| cell.memorisation_gap.is_some()) {
+        sentences.push(
+            "Its main number is the memorisation gap: how much closer two views of one training image lie than two views of a \
+             new image. Zero means that both are treated alike; above zero, the encoder has memorised."
+                .into(),
+        );
+    } else {
+        sentences.push("No unseen images were given, so nothing here tells memorising from learning: repeat with `lethe diagnose --unseen`.".into());
+    }
+    sentences
+}
+
+pub(super) fn cards(input: &ReportInput) -> Vec<Card> {
+    let mut cards = Vec::new();
+    if let Some(d) = &input.diagnosis {
+        cards.extend(gap(d));
+        cards.extend(accuracy(d));
+    }
+    cards.extend(undo(input));
+    cards.extend(training(input));
+    if !input.bad_samples.is_empty() {
+        cards.push(Card {
+            caption: "Images that could not be read".into(),
+            number: input.bad_samples.len().to_string(),
+            detail: "each replaced by another".into(),
+        });
+    }
+    cards
+}
+
+fn gap(d: &Diagnosis) -> Option<Card> {
+    let (axis, names) = checkpoints(d);
+    let gaps = || d.cells.iter().filter_map(|cell| Some((cell, cell.memorisation_gap.filter(|v| v.is_finite())?)));
+    gaps().next()?;
+    let told = |cell: &Cell| cell.gap_interval.is_none_or(|[low, _]| low > 0.0);
+    let caption = "Largest memorisation gap".to_string();
+    Some(match gaps().filter(|(cell, value)| *value > 0.0 && told(cell)).max_by(|a, b| a.1.total_cmp(&b.1)) {
+        None => Card {
+            caption,
+            number: "none seen".into(),
+            detail: "at no stage and no checkpoint is it told from zero".into(),
+        },
+        Some((cell, value)) => {
+            let interval = match cell.gap_interval {
+                Some([low, high]) => format!("interval {} to {}", short(low), short(high)),
+                None => "no interval known".into(),
+            };
+            Card {
+                caption,
+                number: signed(value),
+                detail: format!("{} at {axis} {}; {interval}", cell.stage, names[cell.checkpoint]),
+            }
+        }
+    })
+}
+
+/// The first accuracy of the last stage, on unseen images: now, at its best, and against training images.
+fn accuracy(d: &Diagnosis) -> Vec<Card> {
+    let (axis, names) = checkpoints(d);
+    let (Some(key), Some(stage), Some(last)) =
+        (measures(d, Group::Accuracy).into_iter().next(), d.stages.last(), d.checkpoints.len().checked_sub(1))
+    else {
+        return Vec::new();
+    };
+    let unseen = |c: usize| charts::cell(d, c, stage)?.unseen.as_ref()?.accuracy.get(&key).copied();
+    let Some(now) = unseen(last) else { return Vec::new() };
+    let what = name(Group::Accuracy, &key);
+    let mut cards = vec![Card {
+        caption: format!("{what}, unseen images"),
+        number: percent(now),
+        detail: format!("{stage}, last checkpoint ({axis} {})", names[last]),
+    }];
+    let best = (0..=last).filter_map(|c| Some((c, unseen(c)?))).max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)));
+    if let Some((best, value)) = best.filter(|(best, _)| *best != last) {
+        cards.push(Card {
+            caption: "Best checkpoint for unseen images".into(),
+            number: format!("{axis} {}", names[best]),
+            detail: format!(
+                "{}, {:.1} points above the last; known only with labels",
+                percent(value),
+                (value - now) * 100.0
+            ),
+        });
+    }
+    if let Some(train) = charts::cell(d, last, stage).and_then(|cell| cell.train.accuracy.get(&key)) {
+        cards.push(Card {
+            caption: "Training less unseen images".into(),
+            number: format!("{:+.1} points", (train - now) * 100.0),
+            detail: format!("{what}: {} against {}", percent(*train), percent(now)),
+        });
+    }
+    cards
+}
+
+fn undo(input: &ReportInput) -> Option<Card> {
+    let rows = &input.before_after.as_ref()?.rows;
+    let first = rows.first()?;
+    let count = |which| rows.iter().filter(|row| verdict(row) == which).count();
+    Some(Card {
+        caption: format!("Before and after undoing: {}", first.what),
+        number: format!("{} → {}", with_unit(first, first.before), with_unit(first, first.after)),
+        detail: format!("of {} numbers {} got better, {} worse", rows.len(), count("better"), count("worse")),
+    })
+}
+
+fn training(input: &ReportInput) -> Option<Card> {
+    let losses = || input.metrics.iter().filter_map(|row| row.loss);
+    let (first, last) = (losses().next()?, losses().last()?);
+    let mean = |of: fn(&super::MetricRow) -> Option<f64>| {
+        let values: Vec<f64> = input.metrics.iter().filter_map(of).collect();
+        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+    };
+    let speed = mean(|row| row.images_per_s).map(|v| format!("{v:.0} images/s"));
+    let wait = mean(|row| row.data_wait).map(|v| format!("{} waiting for data", percent(v)));
+    Some(Card {
+        caption: "Training loss, first to last".into(),
+        number: format!("{} → {}", short(first), short(last)),
+        detail: [speed, wait].into_iter().flatten().collect::<Vec<_>>().join(", "),
+    })
+}
