@@ -20,25 +20,30 @@ pub(super) fn sentences(input: &ReportInput) -> Vec<String> {
     let setting =
         |key: &str| config.get(key).map(|value| value.as_str().map_or_else(|| value.to_string(), String::from));
     let encoder = input.diagnosis.as_ref().map(|d| d.encoder.clone()).or_else(|| setting("encoder"));
-    let mut subject = encoder.map_or("an encoder".into(), |encoder| format!("the encoder {encoder}"));
-    if let Some(method) = setting("method") {
-        subject += &format!(", trained without labels by {method}");
-    }
-    if let Some(data) = setting("data") {
-        subject += &format!(" on {data}");
-    }
+    let encoder = encoder.map_or("an encoder".into(), |encoder| format!("the encoder {encoder}"));
+    let data = setting("data").map_or(String::new(), |data| format!(" on {data}"));
+    let trained =
+        setting("method").map_or(String::new(), |method| format!(", trained without labels by {method}{data},"));
     let Some(d) = &input.diagnosis else {
-        return vec![if input.metrics.is_empty() {
-            format!("This page shows what undoing did to {subject}.")
+        let what = if !input.metrics.is_empty() {
+            "shows the training"
+        } else if !input.undo.is_empty() || input.before_after.is_some() {
+            "shows the undoing"
         } else {
-            format!("This page shows the training of {subject}. Run `lethe diagnose` to see what it has memorised.")
-        }];
+            "gathers what is known"
+        };
+        let subject = format!("{encoder}{}", trained.trim_end_matches(','));
+        return vec![format!("This page {what} of {subject}. Run `lethe diagnose` to see what it has memorised.")];
     };
     let (stages, count) = (d.stages.len(), d.checkpoints.len());
     let mut sentences = vec![format!(
-        "This page shows how {subject}, treats images it was trained on and images it has never seen: at {stages} {} of the network and {count} {} of the training.",
-        if stages == 1 { "stage" } else { "stages, from early to late," },
-        if count == 1 { "moment" } else { "moments" },
+        "This page shows how {encoder}{trained} treats images it was trained on and images it has never seen: {}, at {}.",
+        if stages == 1 {
+            "at one stage of the network".into()
+        } else {
+            format!("at {stages} stages of the network, from early to late")
+        },
+        if count == 1 { "one checkpoint".into() } else { format!("{count} checkpoints of its training") },
     )];
     if d.cells.iter().any(|cell| cell.memorisation_gap.is_some()) {
         sentences.push(
@@ -84,7 +89,7 @@ fn gap(d: &Diagnosis) -> Option<Card> {
         },
         Some((cell, value)) => {
             let interval = match cell.gap_interval {
-                Some([low, high]) => format!("interval {} to {}", short(low), short(high)),
+                Some([low, high]) => format!("interval {} to {}", signed(low), signed(high)),
                 None => "no interval known".into(),
             };
             Card {
@@ -140,7 +145,11 @@ fn undo(input: &ReportInput) -> Option<Card> {
     let count = |which| rows.iter().filter(|row| verdict(row) == which).count();
     Some(Card {
         caption: format!("Before and after undoing: {}", first.what),
-        number: format!("{} → {}", with_unit(first, first.before), with_unit(first, first.after)),
+        number: format!(
+            "{} → {}",
+            with_unit(first, first.before).trim_end_matches(" %"),
+            with_unit(first, first.after)
+        ),
         detail: format!("of {} numbers {} got better, {} worse", rows.len(), count("better"), count("worse")),
     })
 }

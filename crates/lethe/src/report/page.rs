@@ -5,7 +5,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::charts::{self, Figure};
 use super::definitions::{DEFINITIONS, Group, NOTES};
 use super::headline;
-use super::numbers::{percent, short};
+use super::numbers::{percent, short, signed};
 use super::{BeforeAfter, BeforeAfterRow, Better, ReportInput};
 use crate::diagnose::Diagnosis;
 
@@ -82,14 +82,14 @@ fn first_screen(input: &ReportInput) -> Markup {
                     b { "Where it memorises" }
                     span {
                         "Memorisation gap by stage (down, early to late) and " (map.column_label) ". "
-                        @if map.cells.iter().flatten().flatten().any(|(_, clear)| !clear) { "In brackets: not told from zero." }
+                        @if map.cells.iter().flatten().flatten().any(|(_, clear)| !clear) { "≈ 0: its interval includes zero." }
                     }
                 }
                 (map.draw())
                 div.scale {
-                    span { (short(-map.full)) " new images closer" }
+                    span { (signed(-map.full)) " new images closer" }
                     span.ramp aria-hidden="true" {}
-                    span { "training images closer +" (short(map.full)) }
+                    span { "training images closer " (signed(map.full)) }
                 }
             }
         } @else if let Some(figure) = training.first() {

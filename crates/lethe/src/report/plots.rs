@@ -12,7 +12,7 @@ use super::numbers::{padded, percent, range, short, signed, ticks};
 /// Units of the drawing; charts are shown at about this width, so that text keeps its size on a phone.
 const WIDTH: f64 = 370.0;
 const HEIGHT: f64 = 232.0;
-const LEFT: f64 = 46.0;
+const LEFT: f64 = 48.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 40.0;
 /// Width of a letter of the labels, at most.
@@ -100,7 +100,7 @@ impl LineChart {
                 @for (value, text) in ticks(y_range, 5) {
                     @let at = pixel(y(value / self.unit()));
                     line.grid x1=(LEFT) x2=(pixel(right)) y1=(at) y2=(at) {}
-                    text.tick x=(LEFT - 6.0) y=(at) dy="0.35em" text-anchor="end" { (text) @if self.percent { "%" } }
+                    text.tick x=(LEFT - 9.0) y=(at) dy="0.35em" text-anchor="end" { (text) @if self.percent { "%" } }
                 }
                 @for (value, text) in self.x_ticks(x_range, right - LEFT) {
                     text.tick x=(pixel(x(value))) y=(HEIGHT - BOTTOM + 16.0) text-anchor="middle" { (text) }
@@ -213,7 +213,7 @@ impl HeatMap {
     pub(super) fn draw(&self) -> Markup {
         let left = self.rows.iter().map(|r| shortened(r).chars().count()).max().unwrap_or(0) as f64 * LETTER + 12.0;
         let cell_width = (WIDTH - left) / self.columns.len().max(1) as f64;
-        let cell_height = (190.0 / self.rows.len().max(1) as f64).clamp(16.0, 36.0);
+        let cell_height = (230.0 / self.rows.len().max(1) as f64).clamp(16.0, 46.0);
         let bottom = cell_height * self.rows.len() as f64;
         let named = (self.columns.iter().map(|c| shortened(c).chars().count()).max().unwrap_or(1) as f64 * LETTER
             + 6.0)
@@ -235,7 +235,7 @@ impl HeatMap {
                                     fill-opacity=(format!("{:.2}", (value.abs() / self.full).min(1.0) * 0.8)) {}
                                 @if cell_width >= 44.0 && cell_height >= 16.0 {
                                     text.number x=(pixel(at + cell_width / 2.0)) y=(pixel(top + cell_height / 2.0)) dy="0.35em" text-anchor="middle" {
-                                        @if *clear { (signed(*value)) } @else { "(" (signed(*value)) ")" }
+                                        @if *clear { (signed(*value)) } @else { "≈ 0" }
                                     }
                                 }
                             }
@@ -294,7 +294,7 @@ fn apart(mut labels: Vec<(String, String, f64)>) -> Vec<(String, String, f64)> {
     for i in 1..labels.len() {
         labels[i].2 = labels[i].2.max(labels[i - 1].2 + LINE);
     }
-    let mut floor = HEIGHT - BOTTOM + 4.0;
+    let mut floor = HEIGHT - BOTTOM;
     for label in labels.iter_mut().rev() {
         label.2 = label.2.min(floor);
         floor = label.2 - LINE;

@@ -140,5 +140,6 @@ fn toml_error(text: &str, error: &toml::de::Error) -> Error {
 /// serde_json's message without its own "at line 1 column 7".
 fn without_place(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    text.rfind(" at line ").map_or(text.clone(), |at| text[..at].to_string())
+    let text = text.rfind(" at line ").map_or(text.as_str(), |at| &text[..at]);
+    if error.is_data() { text.into() } else { format!("not JSON ({text})") }
 }

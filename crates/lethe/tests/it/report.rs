@@ -296,17 +296,20 @@ addEventListener("load", () => {
 #[test]
 fn chromium_draws_it_wide_and_narrow_light_and_dark() {
     let Some(chromium) = chromium() else { return };
-    let folder = tempfile::tempdir().expect("a folder");
-    fixture(folder.path());
-    let page = report(folder.path());
+    let scratch = tempfile::tempdir().expect("a folder");
+    let folder = scratch.path().join("first-run");
+    std::fs::create_dir(&folder).expect("a folder");
+    fixture(&folder);
+    let page = report(&folder);
+    std::fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join("report.html"), &page).expect("a writable folder");
     let quoted = page.replace('&', "&amp;").replace('"', "&quot;");
     for (width, dark) in [(360, false), (1600, true)] {
-        let harness = folder.path().join("harness.html");
+        let harness = folder.join("harness.html");
         std::fs::write(&harness, HARNESS.replace("WIDTH", &width.to_string()).replace("PAGE", &quoted))
             .expect("a writable folder");
         let theme = format!("--blink-settings=preferredColorScheme={}", i32::from(!dark));
         let size = format!("--window-size={},1000", width + 100);
-        let dom = browse(&chromium, &folder.path().join("profile"), &harness, &["--dump-dom".into(), theme, size]);
+        let dom = browse(&chromium, &scratch.path().join("profile"), &harness, &["--dump-dom".into(), theme, size]);
         let title = dom.split("<title>").nth(1).and_then(|rest| rest.split("</title>").next()).expect("a title");
         let seen: serde_json::Value = serde_json::from_str(&title.replace("&quot;", "\""))
             .unwrap_or_else(|_| panic!("the harness did not run: {title}"));
@@ -319,13 +322,14 @@ fn chromium_draws_it_wide_and_narrow_light_and_dark() {
         assert!(number("text") >= 7.0 && number("muted") >= 4.5 && number("curves") >= 2.5, "{seen}: contrast");
         assert_eq!(seen["named"], true, "{seen}: every chart is told in words");
 
-        let picture = folder.path().join(format!("{width}.png"));
+        // Kept for people to look at.
+        let picture = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("report-{width}.png"));
         let more = [
             format!("--screenshot={}", picture.display()),
             format!("--window-size={width},1200"),
             format!("--blink-settings=preferredColorScheme={}", i32::from(!dark)),
         ];
-        browse(&chromium, &folder.path().join("profile"), &folder.path().join("report.html"), &more);
+        browse(&chromium, &scratch.path().join("profile"), &folder.join("report.html"), &more);
         let picture = image::open(&picture).expect("a screenshot").to_rgb8();
         let mut colours: Vec<_> = picture.pixels().map(|pixel| pixel.0).collect();
         colours.sort_unstable();
@@ -375,7 +379,18 @@ fn a_folder_above_shows_what_lies_below() {
         std::fs::write(folder.path().join(name).join("evaluation.json"), "{}").expect("a file");
     }
     let output = lethe(folder.path(), &["report", ".", "--out", "page.html", "--json"]);
-    assert_snapshot!(String::from_utf8_lossy(&output.stdout), @"");
+    assert_snapshot!(String::from_utf8_lossy(&output.stdout), @r#"
+        {
+          "report": "page.html",
+          "files": [
+            "continue/undo.jsonl",
+            "umm/undo.jsonl"
+          ],
+          "notes": [
+            "There are several evaluation.json here (continue/evaluation.json, umm/evaluation.json), so none is shown: ask for a report of one of the folders."
+          ]
+        }
+    "#);
     assert!(folder.path().join("page.html").is_file() && !folder.path().join("report.html").exists());
 }
 
@@ -390,17 +405,49 @@ fn errors_name_the_file_and_the_line() {
         assert!(!place.join("report.html").exists(), "no page was written");
         text
     };
-    assert_snapshot!(failure(folder.path(), &["report", "nowhere"]), @"");
-    assert_snapshot!(case("empty", "notes.txt", b""), @"");
-    assert_snapshot!(case("metrics", "metrics.jsonl", b"{\"epoch\":0,\"loss\":5.0}\n{\"epoch\":1,\"loss\":\"high\"}\n"), @"");
-    assert_snapshot!(case("undo", "undo.jsonl", b"{\"step\":0}\n\nnonsense\n"), @"");
-    assert_snapshot!(case("diagnosis", "diagnosis.json", b"{\n \"lethe\": \"0.1.0\",\n \"encoder\": 3\n}"), @"");
-    assert_snapshot!(case("before", "before_after.json", b"{\"rows\":[{\"what\":\"k\",\"before\":1,\"after\":2,\"better\":\"up\"}]}"), @"");
-    assert_snapshot!(case("config", "config.toml", b"epochs = 1\nlr = = 2\n"), @"");
-    assert_snapshot!(case("bytes", "evaluation.json", b"\xff\xfe"), @"");
+    assert_snapshot!(failure(folder.path(), &["report", "nowhere"]), @r#"
+        exit 1
+        error: nowhere: no such file or folder
+    "#);
+    assert_snapshot!(case("empty", "notes.txt", b""), @r#"
+        exit 1
+        error: empty: nothing to report: no config.toml, metrics.jsonl, diagnosis.json, undo.jsonl, before_after.json or evaluation.json
+          hint: give the --out folder of `lethe pretrain`, `diagnose`, `undo` or `demo`
+    "#);
+    assert_snapshot!(case("metrics", "metrics.jsonl", b"{\"epoch\":0,\"loss\":5.0}\n{\"epoch\":1,\"loss\":\"high\"}\n"), @r#"
+        exit 1
+        error: metrics/metrics.jsonl: line 2: invalid type: string "high", expected f64
+    "#);
+    assert_snapshot!(case("undo", "undo.jsonl", b"{\"step\":0}\n\nnonsense\n"), @r#"
+        exit 1
+        error: undo/undo.jsonl: line 3: not JSON (expected ident)
+    "#);
+    assert_snapshot!(case("diagnosis", "diagnosis.json", b"{\n \"lethe\": \"0.1.0\",\n \"encoder\": 3\n}"), @r#"
+        exit 1
+        error: diagnosis/diagnosis.json: line 3: invalid type: integer `3`, expected a string
+    "#);
+    assert_snapshot!(case("before", "before_after.json", b"{\"rows\":[{\"what\":\"k\",\"before\":1,\"after\":2,\"better\":\"up\"}]}"), @r#"
+        exit 1
+        error: before/before_after.json: line 1: unknown variant `up`, expected one of `higher`, `lower`, `neither`
+    "#);
+    assert_snapshot!(case("config", "config.toml", b"epochs = 1\nlr = = 2\n"), @r#"
+        exit 1
+        error: config/config.toml: line 2: extra `=`, expected nothing
+    "#);
+    assert_snapshot!(case("bytes", "evaluation.json", b"\xff\xfe"), @r#"
+        exit 1
+        error: bytes/evaluation.json: not UTF-8 text
+    "#);
     let mut beyond = diagnosis();
     beyond.cells[3].checkpoint = 9;
-    assert_snapshot!(case("beyond", "diagnosis.json", serde_json::to_string(&beyond).expect("JSON").as_bytes()), @"");
-    fixture(folder.path());
-    assert_snapshot!(failure(folder.path(), &["report", ".", "--out", "no/such/folder.html"]), @"");
+    assert_snapshot!(case("beyond", "diagnosis.json", serde_json::to_string(&beyond).expect("JSON").as_bytes()), @r#"
+        exit 1
+        error: beyond: diagnosis.json: a cell of checkpoint 9, but there are 6
+    "#);
+    let good = tempfile::tempdir().expect("a folder");
+    fixture(good.path());
+    assert_snapshot!(failure(good.path(), &["report", ".", "--out", "no/such/page.html"]), @r#"
+        exit 1
+        error: no/such/page.html: no such file or folder
+    "#);
 }
