@@ -242,48 +242,43 @@ pub(super) fn training(metrics: &[MetricRow]) -> Vec<Figure> {
             terms.push(key);
         }
     }
-    let single = |value: &dyn Fn(&MetricRow) -> Option<f64>| vec![plain("", 0, curve(value))];
-    let mut figures = vec![
-        (
-            "Loss",
-            "Falling means it learns the training task, not that its features get better.",
-            false,
-            single(&|row| row.loss),
-        ),
-        (
-            "Spread of the features",
-            "Near 0 the features have collapsed to one point.",
-            false,
-            single(&|row| row.spread),
-        ),
-        ("Learning rate", "", false, single(&|row| row.lr)),
-        ("Images per second", "", false, single(&|row| row.images_per_s)),
-        (
-            "Waiting for data",
-            "Share of the time in which training stood still for want of images.",
-            true,
-            single(&|row| row.data_wait),
-        ),
-    ];
-    if terms.len() > 1 {
-        let lines = terms
-            .iter()
-            .enumerate()
-            .map(|(i, key)| plain(key, i % 6, curve(&|row| row.terms.get(*key).copied().flatten())))
-            .collect();
-        figures.insert(1, ("Terms of the loss", "The parts the loss is made of.", false, lines));
-    }
-    let figures = figures.into_iter().map(|(title, reading, percent, series)| {
-        let chart = LineChart {
-            about: format!("{title} by {axis}"),
-            x: Axis::Number(axis.into()),
-            percent,
-            zero: false,
-            series,
-        };
+    let figure = |title: &str, reading: &str, series| {
+        let x = Axis::Number(axis.into());
+        let chart = LineChart { about: format!("{title} by {axis}"), x, percent: false, zero: false, series };
         Figure { title: title.into(), reading: reading.into(), chart }
-    });
-    figures.filter(|figure| !figure.chart.is_empty()).collect()
+    };
+    let single = |title, reading, value: &dyn Fn(&MetricRow) -> Option<f64>| {
+        figure(title, reading, vec![plain("", 0, curve(value))])
+    };
+    let mut figures =
+        vec![single("Loss", "Falling means it learns the training task, not that its features get better.", &|row| {
+            row.loss
+        })];
+    if terms.len() > 1 {
+        let term =
+            |(i, key): (usize, &&String)| plain(key, i % 6, curve(&|row| row.terms.get(*key).copied().flatten()));
+        figures.push(figure(
+            "Terms of the loss",
+            "The parts the loss is made of.",
+            terms.iter().enumerate().map(term).collect(),
+        ));
+    }
+    figures.push(single("Learning rate", "How large a step the optimiser takes.", &|row| row.lr));
+    let mut spread =
+        single("Spread of the features", "Near 0 the features have collapsed to one point.", &|row| row.spread);
+    let mut speed =
+        single("Images per second", "The speed of the training, loading included.", &|row| row.images_per_s);
+    let mut wait =
+        single("Waiting for data", "Share of the time in which training stood still for want of images.", &|row| {
+            row.data_wait
+        });
+    wait.chart.percent = true;
+    for from_zero in [&mut spread, &mut speed, &mut wait] {
+        from_zero.chart.zero = true;
+    }
+    figures.extend([spread, speed, wait]);
+    figures.retain(|figure| !figure.chart.is_empty());
+    figures
 }
 
 /// One figure a number of `undo.jsonl`, one line a repair.
@@ -302,7 +297,7 @@ pub(super) fn undoing(rows: &[UndoRow]) -> Vec<Figure> {
             "Self-supervised loss minus lambda times the coding rate reduction; it should fall.",
         ),
         ("inner", "Inner objective", "Self-supervised loss plus beta times the divergence."),
-        ("grad_norm", "Length of the hypergradient", ""),
+        ("grad_norm", "Length of the hypergradient", "How strongly the outer objective pulls on the late stages."),
     ];
     let numbers = |row: &UndoRow| -> Vec<(String, f64)> {
         let nested = row.values.get("terms").and_then(|v| v.as_object()).into_iter().flatten();

@@ -2,7 +2,7 @@
 
 use super::charts::{checkpoints, measures, name};
 use super::definitions::Group;
-use super::numbers::{percent, short, signed};
+use super::numbers::{percent, signed};
 use super::page::{verdict, with_unit};
 use super::{ReportInput, charts};
 use crate::diagnose::{Cell, Diagnosis};
@@ -147,7 +147,7 @@ fn undo(input: &ReportInput) -> Option<Card> {
         caption: format!("Before and after undoing: {}", first.what),
         number: format!(
             "{} → {}",
-            with_unit(first, first.before).trim_end_matches(" %"),
+            with_unit(first, first.before).trim_end_matches("\u{a0}%"),
             with_unit(first, first.after)
         ),
         detail: format!("of {} numbers {} got better, {} worse", rows.len(), count("better"), count("worse")),
@@ -165,7 +165,7 @@ fn training(input: &ReportInput) -> Option<Card> {
     let wait = mean(|row| row.data_wait).map(|v| format!("{} waiting for data", percent(v)));
     Some(Card {
         caption: "Training loss, first to last".into(),
-        number: format!("{} → {}", short(first), short(last)),
+        number: format!("{first:.2} → {last:.2}"),
         detail: [speed, wait].into_iter().flatten().collect::<Vec<_>>().join(", "),
     })
 }

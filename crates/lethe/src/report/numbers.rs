@@ -6,7 +6,7 @@ pub(super) fn signed(v: f64) -> String {
 }
 
 pub(super) fn percent(v: f64) -> String {
-    format!("{:.1} %", v * 100.0)
+    format!("{:.1}\u{a0}%", v * 100.0)
 }
 
 /// Four significant digits at most.

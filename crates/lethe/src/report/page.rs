@@ -288,7 +288,7 @@ fn bad_samples(input: &ReportInput) -> Option<Markup> {
             @if bad.len() > BAD_SAMPLES { " The first " (BAD_SAMPLES) ":" }
         }
         div.scroll tabindex="0" role="region" aria-label="Bad samples" { table {
-            thead { tr { th { "file" } th { "reason" } } }
+            thead { tr { th { "file" } th.words { "reason" } } }
             tbody { @for sample in bad.iter().take(BAD_SAMPLES) { tr { th.path { (sample.name) } td.words { (sample.reason) } } } }
         } }
     })

@@ -17,7 +17,7 @@ const TOP: f64 = 10.0;
 const BOTTOM: f64 = 40.0;
 /// Width of a letter of the labels, at most.
 const LETTER: f64 = 6.6;
-/// Marks drawn along one line, and labels beside one chart, at most.
+/// Marks along one line (a longer one shows them under the pointer only), and labels beside one chart, at most.
 const MARKS: usize = 24;
 const LABELS: usize = 9;
 
@@ -114,7 +114,7 @@ impl LineChart {
                         @if !series.band.is_empty() { path.band d=(band(series, &x, &y)) {} }
                         path.line d=(path(&series.points, &x, &y)) {}
                         @for &(px, py) in marks(&series.points) {
-                            circle cx=(pixel(x(px))) cy=(pixel(y(py))) r="3.2" { title { (self.hover(series, px, py)) } }
+                            circle.hit[series.points.len() > MARKS] cx=(pixel(x(px))) cy=(pixel(y(py))) r="3.2" { title { (self.hover(series, px, py)) } }
                         }
                     }
                 }
