@@ -1,15 +1,11 @@
-//! Which curves the page shows: from the rows of a diagnosis, a training and an undoing to charts.
+//! The charts of a diagnosis: which measures, along what.
 
 use indexmap::IndexMap;
 
 use super::definitions::{DEFINITIONS, Group, definition};
 use super::numbers::short;
 use super::plots::{Axis, HeatMap, LineChart, Series};
-use super::{MetricRow, UndoRow};
 use crate::diagnose::{Cell, Diagnosis, Side};
-
-/// Points of a curve at most; more are averaged in groups.
-const POINTS: usize = 240;
 
 /// A chart with its title and one sentence on how to read it.
 pub(super) struct Figure {
@@ -214,137 +210,4 @@ pub(super) fn heat_map(d: &Diagnosis) -> Option<HeatMap> {
         hover,
         full: largest.max(0.02),
     })
-}
-
-/// The curves of `metrics.jsonl`: steps where there are any, else epochs.
-pub(super) fn training(metrics: &[MetricRow]) -> Vec<Figure> {
-    let (epochs, steps): (Vec<_>, Vec<_>) = metrics.iter().partition(|row| row.kind.as_deref() == Some("epoch"));
-    let (rows, axis) = if steps.iter().any(|row| row.step.is_some()) {
-        (steps, "step")
-    } else {
-        (if epochs.is_empty() { steps } else { epochs }, "epoch")
-    };
-    let x = |row: &MetricRow| if axis == "step" { row.step } else { row.epoch };
-    let curve = |value: &dyn Fn(&MetricRow) -> Option<f64>| -> Vec<(f64, f64)> {
-        thinned(rows.iter().filter_map(|row| Some((x(row)?, value(row).unwrap_or(f64::NAN)))).collect())
-    };
-    let plain = |name: &str, i: usize, points| Series {
-        name: name.into(),
-        part: "",
-        class: format!("c{i}"),
-        dashed: false,
-        points,
-        band: Vec::new(),
-    };
-    let mut terms: Vec<&String> = Vec::new();
-    for key in rows.iter().flat_map(|row| row.terms.keys()) {
-        if !terms.contains(&key) {
-            terms.push(key);
-        }
-    }
-    let figure = |title: &str, reading: &str, series| {
-        let x = Axis::Number(axis.into());
-        let chart = LineChart { about: format!("{title} by {axis}"), x, percent: false, zero: false, series };
-        Figure { title: title.into(), reading: reading.into(), chart }
-    };
-    let single = |title, reading, value: &dyn Fn(&MetricRow) -> Option<f64>| {
-        figure(title, reading, vec![plain("", 0, curve(value))])
-    };
-    let mut figures =
-        vec![single("Loss", "Falling means it learns the training task, not that its features get better.", &|row| {
-            row.loss
-        })];
-    if terms.len() > 1 {
-        let term =
-            |(i, key): (usize, &&String)| plain(key, i % 6, curve(&|row| row.terms.get(*key).copied().flatten()));
-        figures.push(figure(
-            "Terms of the loss",
-            "The parts the loss is made of.",
-            terms.iter().enumerate().map(term).collect(),
-        ));
-    }
-    figures.push(single("Learning rate", "How large a step the optimiser takes.", &|row| row.lr));
-    let mut spread =
-        single("Spread of the features", "Near 0 the features have collapsed to one point.", &|row| row.spread);
-    let mut speed =
-        single("Images per second", "The speed of the training, loading included.", &|row| row.images_per_s);
-    let mut wait =
-        single("Waiting for data", "Share of the time in which training stood still for want of images.", &|row| {
-            row.data_wait
-        });
-    wait.chart.percent = true;
-    for from_zero in [&mut spread, &mut speed, &mut wait] {
-        from_zero.chart.zero = true;
-    }
-    figures.extend([spread, speed, wait]);
-    figures.retain(|figure| !figure.chart.is_empty());
-    figures
-}
-
-/// One figure a number of `undo.jsonl`, one line a repair.
-pub(super) fn undoing(rows: &[UndoRow]) -> Vec<Figure> {
-    const WORDS: &[(&str, &str, &str)] = &[
-        ("ssl", "Self-supervised loss", "The task the encoder was pre-trained on."),
-        (
-            "js",
-            "Divergence from uniform (JS)",
-            "Lower: the late stages stretch all samples alike, none is singled out.",
-        ),
-        ("coding_rate_reduction", "Coding rate reduction by pair", "Of the projections; it should rise."),
-        (
-            "outer",
-            "Outer objective",
-            "Self-supervised loss minus lambda times the coding rate reduction; it should fall.",
-        ),
-        ("inner", "Inner objective", "Self-supervised loss plus beta times the divergence."),
-        ("grad_norm", "Length of the hypergradient", "How strongly the outer objective pulls on the late stages."),
-    ];
-    let numbers = |row: &UndoRow| -> Vec<(String, f64)> {
-        let nested = row.values.get("terms").and_then(|v| v.as_object()).into_iter().flatten();
-        let numbers = row.values.iter().chain(nested).filter_map(|(key, value)| Some((key.clone(), value.as_f64()?)));
-        numbers.filter(|(key, _)| key != "epoch" && key != "seconds").collect()
-    };
-    let mut repairs: Vec<&str> = Vec::new();
-    let mut keys: Vec<String> = Vec::new();
-    let mut curves: IndexMap<(String, &str), Vec<(f64, f64)>> = IndexMap::new();
-    for row in rows {
-        if !repairs.contains(&row.repair.as_str()) {
-            repairs.push(&row.repair);
-        }
-        for (key, value) in numbers(row) {
-            if !keys.contains(&key) {
-                keys.push(key.clone());
-            }
-            curves.entry((key, &row.repair)).or_default().push((row.step, value));
-        }
-    }
-    keys.sort_by_key(|key| WORDS.iter().position(|(known, ..)| known == key).unwrap_or(WORDS.len()));
-    let figures = keys.into_iter().map(|key| {
-        let (title, reading) = WORDS
-            .iter()
-            .find(|(known, ..)| *known == key)
-            .map_or((key.as_str(), ""), |(_, title, reading)| (title, reading));
-        let series = repairs.iter().enumerate().filter_map(|(i, repair)| {
-            let points = thinned(curves.get(&(key.clone(), *repair))?.clone());
-            let name = if repairs.len() > 1 { (*repair).to_string() } else { String::new() };
-            Some(Series { name, part: "", class: format!("c{}", i % 6), dashed: false, points, band: Vec::new() })
-        });
-        let chart = LineChart {
-            about: format!("{title} by step"),
-            x: Axis::Number("step".into()),
-            percent: false,
-            zero: false,
-            series: series.collect(),
-        };
-        Figure { title: title.into(), reading: reading.into(), chart }
-    });
-    figures.collect()
-}
-
-/// At most `POINTS` points, each the mean of its neighbours.
-fn thinned(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
-    let size = points.len().div_ceil(POINTS).max(1);
-    let mean =
-        |group: &[(f64, f64)], of: fn(&(f64, f64)) -> f64| group.iter().map(of).sum::<f64>() / group.len() as f64;
-    points.chunks(size).map(|group| (mean(group, |p| p.0), mean(group, |p| p.1))).collect()
 }

@@ -6,6 +6,7 @@ use super::numbers::{percent, signed};
 use super::page::{verdict, with_unit};
 use super::{ReportInput, charts};
 use crate::diagnose::{Cell, Diagnosis};
+use crate::run::MetricRow;
 
 pub(super) struct Card {
     pub(super) caption: String,
@@ -155,17 +156,15 @@ fn undo(input: &ReportInput) -> Option<Card> {
 }
 
 fn training(input: &ReportInput) -> Option<Card> {
-    let losses = || input.metrics.iter().filter_map(|row| row.loss);
-    let (first, last) = (losses().next()?, losses().last()?);
-    let mean = |of: fn(&super::MetricRow) -> Option<f64>| {
-        let values: Vec<f64> = input.metrics.iter().filter_map(of).collect();
-        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
-    };
-    let speed = mean(|row| row.images_per_s).map(|v| format!("{v:.0} images/s"));
-    let wait = mean(|row| row.data_wait).map(|v| format!("{} waiting for data", percent(v)));
+    let (first, last) = (input.metrics.first()?, input.metrics.last()?);
+    let mean = |of: fn(&MetricRow) -> f64| input.metrics.iter().map(of).sum::<f64>() / input.metrics.len() as f64;
     Some(Card {
         caption: "Training loss, first to last".into(),
-        number: format!("{first:.2} → {last:.2}"),
-        detail: [speed, wait].into_iter().flatten().collect::<Vec<_>>().join(", "),
+        number: format!("{:.2} → {:.2}", first.loss, last.loss),
+        detail: format!(
+            "{:.0} images/s, {} waiting for data",
+            mean(|row| row.images_per_s),
+            percent(mean(|row| row.data_wait))
+        ),
     })
 }

@@ -1,6 +1,7 @@
 //! The page: one HTML file that shows what a run, a diagnosis and an undoing found, readable without Lethe or a network.
 
 mod charts;
+mod curves;
 mod definitions;
 mod headline;
 mod numbers;
@@ -12,6 +13,8 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::diagnose::Diagnosis;
+use crate::run::MetricRow;
+use crate::views::BadSample;
 
 pub use page::page;
 pub use read::read_folder;
@@ -33,27 +36,6 @@ pub struct ReportInput {
     pub notes: Vec<String>,
     /// The files it was read from.
     pub files: Vec<String>,
-}
-
-/// A line of `metrics.jsonl`: one training step, or with `"kind": "epoch"` the means of an epoch.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct MetricRow {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kind: Option<String>,
-    pub epoch: Option<f64>,
-    pub step: Option<f64>,
-    pub loss: Option<f64>,
-    /// The parts the loss is made of.
-    #[serde(default)]
-    pub terms: IndexMap<String, Option<f64>>,
-    pub lr: Option<f64>,
-    /// How spread out the features are (near 0: collapsed).
-    pub spread: Option<f64>,
-    pub images_per_s: Option<f64>,
-    /// Share of the time spent waiting for images, 0 to 1.
-    pub data_wait: Option<f64>,
-    /// Since the start of the run.
-    pub seconds: Option<f64>,
 }
 
 /// A line of `undo.jsonl`: one outer step. Every number beside `step` becomes a curve (`ssl`, `js`, `coding_rate_reduction`, ...).
@@ -92,11 +74,4 @@ pub enum Better {
     Higher,
     Lower,
     Neither,
-}
-
-/// A line of `bad_samples.jsonl`: an image that could not be read and was replaced.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct BadSample {
-    pub name: String,
-    pub reason: String,
 }

@@ -3,6 +3,7 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::charts::{self, Figure};
+use super::curves;
 use super::definitions::{DEFINITIONS, Group, NOTES};
 use super::headline;
 use super::numbers::{percent, short, signed};
@@ -22,10 +23,10 @@ const CELLS: usize = 400;
 pub fn page(input: &ReportInput) -> String {
     let diagnosis = input.diagnosis.as_ref();
     let stages = diagnosis.map_or(&[][..], |d| &d.stages);
-    let training = charts::training(&input.metrics);
+    let training = curves::training(&input.metrics);
     let sections = [
         ("depth", "By depth", diagnosis.and_then(depth)),
-        ("curves", "By stage and epoch", diagnosis.map(curves)),
+        ("curves", "By stage and epoch", diagnosis.map(by_epoch)),
         ("undo", "Undoing", undoing(input)),
         ("training", "Training", (!training.is_empty()).then(|| figures(&training))),
         ("bad", "Bad samples", bad_samples(input)),
@@ -66,7 +67,7 @@ pub fn page(input: &ReportInput) -> String {
 /// What the page shows in words, the key numbers, and one picture.
 fn first_screen(input: &ReportInput) -> Markup {
     let map = input.diagnosis.as_ref().and_then(charts::heat_map);
-    let training = charts::training(&input.metrics);
+    let training = curves::training(&input.metrics);
     html! {
         div.opening {
             p.kicker { "Lethe report" }
@@ -140,7 +141,7 @@ fn depth(d: &Diagnosis) -> Option<Markup> {
     })
 }
 
-fn curves(d: &Diagnosis) -> Markup {
+fn by_epoch(d: &Diagnosis) -> Markup {
     let box_of = |id: String, label: &str, swatch: Markup| {
         html! {
             label { input type="checkbox" id=(id) checked; (swatch) (label) }
@@ -214,7 +215,7 @@ fn all_numbers(d: &Diagnosis) -> Markup {
 }
 
 fn undoing(input: &ReportInput) -> Option<Markup> {
-    let drawn = charts::undoing(&input.undo);
+    let drawn = curves::undoing(&input.undo);
     (input.before_after.is_some() || !drawn.is_empty()).then(|| {
         html! {
             @if let Some(before_after) = &input.before_after { (comparison(before_after)) }

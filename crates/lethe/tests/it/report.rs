@@ -5,7 +5,9 @@ use std::process::{Command, Output};
 
 use insta::assert_snapshot;
 use lethe::diagnose::{Cell, CheckpointRow, Diagnosis, Side};
-use lethe::report::{BadSample, BeforeAfter, BeforeAfterRow, Better, MetricRow, UndoRow};
+use lethe::report::{BeforeAfter, BeforeAfterRow, Better, UndoRow};
+use lethe::run::{Kind, MetricRow};
+use lethe::views::BadSample;
 use serde_json::json;
 
 const STAGES: [&str; 5] = ["stem", "stage1", "stage2", "stage3", "stage4"];
@@ -96,16 +98,16 @@ fn fixture(folder: &Path) {
         let t = f64::from(step) / 1900.0;
         let noise = f64::from(step * 7919 % 101) / 101.0 - 0.5;
         MetricRow {
-            epoch: Some(f64::from(step / 19)),
-            step: Some(f64::from(step)),
-            loss: Some(4.3 + 1.9 * (-5.0 * t).exp() + 0.08 * noise),
-            terms: [("nt_xent".to_string(), Some(4.3))].into_iter().collect(),
-            lr: Some(0.06 * (t / 0.1).min(1.0) * (0.5 + 0.5 * (std::f64::consts::PI * t).cos())),
-            spread: Some(0.9 - 0.3 * (-20.0 * t).exp()),
-            images_per_s: Some(812.0 + 40.0 * noise),
-            data_wait: Some(0.02 + 0.01 * noise),
-            seconds: Some(f64::from(step) * 0.31),
-            ..MetricRow::default()
+            kind: Kind::Step,
+            epoch: 1 + step / 19,
+            step: u64::from(step),
+            loss: 4.3 + 1.9 * (-5.0 * t).exp() + 0.08 * noise,
+            terms: [("nt_xent".to_string(), 4.3)].into_iter().collect(),
+            lr: 0.06 * (t / 0.1).min(1.0) * (0.5 + 0.5 * (std::f64::consts::PI * t).cos()),
+            spread: 0.9 - 0.3 * (-20.0 * t).exp(),
+            images_per_s: 812.0 + 40.0 * noise,
+            data_wait: 0.02 + 0.01 * noise,
+            seconds: f64::from(step) * 0.31,
         }
     });
     let undo = ["umm", "continue"].into_iter().flat_map(|repair| {
@@ -342,12 +344,13 @@ fn chromium_draws_it_wide_and_narrow_light_and_dark() {
 fn parts_of_an_input_make_a_page_too() {
     let folder = tempfile::tempdir().expect("a folder");
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("a writable folder");
-    write(
-        "metrics.jsonl",
-        "{\"epoch\":0,\"kind\":\"epoch\",\"loss\":5.0}\n{\"epoch\":1,\"kind\":\"epoch\",\"loss\":null}\n{\"epoch\":2,\"kind\":\"epoch\",\"loss\":4.0}\n",
-    );
+    let row = |epoch, loss: f64| {
+        json!({"kind": "epoch", "epoch": epoch, "step": 19 * epoch, "loss": loss, "terms": {"invariance": 1.0, "variance": loss},
+            "lr": 0.1, "spread": 0.9, "images_per_s": 90.0, "data_wait": 0.0, "seconds": 1.0})
+    };
+    write("metrics.jsonl", &lines([row(1, 5.0), row(2, 4.0)].into_iter()));
     let page = report(folder.path());
-    assert!(page.contains("Loss by epoch") && !page.contains("Undoing"));
+    assert!(page.contains("Loss by step") && page.contains("invariance") && !page.contains("Undoing"));
 
     let mut foreign = diagnosis();
     foreign.checkpoints.iter_mut().for_each(|row| row.epoch = None);
@@ -414,9 +417,9 @@ fn errors_name_the_file_and_the_line() {
         error: empty: nothing to report: no config.toml, metrics.jsonl, diagnosis.json, undo.jsonl, before_after.json or evaluation.json
           hint: give the --out folder of `lethe pretrain`, `diagnose`, `undo` or `demo`
     "#);
-    assert_snapshot!(case("metrics", "metrics.jsonl", b"{\"epoch\":0,\"loss\":5.0}\n{\"epoch\":1,\"loss\":\"high\"}\n"), @r#"
+    assert_snapshot!(case("metrics", "metrics.jsonl", b"\n{\"kind\":\"step\",\"epoch\":\"one\"}\n"), @r#"
         exit 1
-        error: metrics/metrics.jsonl: line 2: invalid type: string "high", expected f64
+        error: metrics/metrics.jsonl: line 2: invalid type: string "one", expected u32
     "#);
     assert_snapshot!(case("undo", "undo.jsonl", b"{\"step\":0}\n\nnonsense\n"), @r#"
         exit 1
@@ -448,6 +451,7 @@ fn errors_name_the_file_and_the_line() {
     fixture(good.path());
     assert_snapshot!(failure(good.path(), &["report", ".", "--out", "no/such/page.html"]), @r#"
         exit 1
-        error: no/such/page.html: no such file or folder
+        error: no/such/page.html: cannot be written: no such file or folder
+          hint: make its folder first
     "#);
 }
