@@ -36,6 +36,9 @@ pub struct Cell {
     pub unseen: Option<Side>,
     /// Mean alignment distance of view pairs on unseen images minus that on training images.
     pub memorisation_gap: Option<f64>,
+    /// Interval of the gap, lowest and highest.
+    #[serde(default)]
+    pub gap_interval: Option<[f64; 2]>,
 }
 
 /// The numbers of one stage on one set of images.

@@ -10,6 +10,7 @@ mod kill;
 mod methods;
 mod optim;
 mod pretrain;
+mod report;
 mod views;
 #[allow(dead_code, reason = "not every helper has a user yet")]
 mod support;
