@@ -16,6 +16,21 @@ pub struct Diagnosis {
     pub checkpoints: Vec<CheckpointRow>,
     /// One cell a checkpoint and stage, checkpoints outermost.
     pub cells: Vec<Cell>,
+    /// Where memorisation sets in, a stage at a time; empty when none is seen.
+    #[serde(default)]
+    pub onsets: Vec<Onset>,
+    /// What the gaps say, in a few sentences.
+    #[serde(default)]
+    pub summary: String,
+}
+
+/// The first checkpoint of a stage from which on every interval of the gap lies above 0.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Onset {
+    pub stage: String,
+    /// Index into `checkpoints`.
+    pub checkpoint: usize,
+    pub confidence: f64,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -36,6 +51,11 @@ pub struct Cell {
     pub unseen: Option<Side>,
     /// Mean alignment distance of view pairs on unseen images minus that on training images.
     pub memorisation_gap: Option<f64>,
+    /// The 95 % bootstrap interval of the gap, simultaneous over all cells.
+    #[serde(default)]
+    pub gap_low: Option<f64>,
+    #[serde(default)]
+    pub gap_high: Option<f64>,
 }
 
 /// The numbers of one stage on one set of images.
