@@ -1,1 +1,88 @@
-//! data
+//! Images and labels, from wherever they lie.
+
+pub mod catalog;
+pub mod cifar;
+mod decode;
+pub mod folder;
+pub mod shapes;
+mod spec;
+mod subset;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+
+/// Images by index, with or without labels.
+pub trait Dataset: Send + Sync {
+    fn len(&self) -> usize;
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Image `i`, decoded. A broken image is a [`Fault`], never a panic.
+    fn image(&self, i: usize) -> std::result::Result<image::RgbImage, Fault>;
+
+    /// The file of image `i`, or its place in a file or generator: `shapes/17`.
+    fn name(&self, i: usize) -> String;
+
+    /// One label an image, an index into [`Dataset::classes`].
+    fn labels(&self) -> Option<&[u32]>;
+
+    /// The names of the labels; empty without labels.
+    fn classes(&self) -> &[String];
+
+    /// The `--normalize` name that is usual for these images.
+    fn normalization(&self) -> &'static str;
+}
+
+/// Why an image cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    pub name: String,
+    pub reason: String,
+}
+
+/// A kind of data that `--data` takes.
+pub struct Source {
+    pub kind: &'static str,
+    pub takes: &'static str,
+    pub example: &'static str,
+    recognises: fn(&str) -> bool,
+    open: fn(&str) -> Result<Arc<dyn Dataset>>,
+}
+
+/// Every kind of data, the first that recognises a specification opens it.
+pub const SOURCES: &[Source] = &[shapes::SOURCE, cifar::SOURCE, folder::SOURCE];
+
+/// Opens `shapes`, `shapes:n=2000,spurious=0.9`, a folder of images, CIFAR binaries.
+///
+/// Any of them may end in `@n=5000,skip=0,seed=0`: images `skip..skip + n` of a permutation drawn from `seed`, so that
+/// different ranges under one seed share no image. Without `n` it is all that is left.
+pub fn open(spec: &str) -> Result<Arc<dyn Dataset>> {
+    if let Some((whole, subset)) = spec.rsplit_once('@')
+        && subset.contains('=')
+        && !Path::new(spec).exists()
+    {
+        return Ok(Arc::new(subset::Subset::parse(open_whole(whole)?, subset)?));
+    }
+    open_whole(spec)
+}
+
+fn open_whole(spec: &str) -> Result<Arc<dyn Dataset>> {
+    if let Some(source) = SOURCES.iter().find(|source| (source.recognises)(spec)) {
+        return (source.open)(spec);
+    }
+    if let Some(known) = catalog::KNOWN.iter().find(|known| known.name == spec) {
+        return Err(Error::usage(format!("{spec}: lethe does not download data sets, expected the path of its files"))
+            .hint(format!("get it from {}, unpack it, and pass the folder or file", known.home)));
+    }
+    let path = Path::new(spec);
+    let what = if path.is_file() {
+        format!("{spec}: expected a folder of images, or a CIFAR .bin file")
+    } else {
+        format!("{spec}: no such folder, file or data set")
+    };
+    Err(Error::usage(what).hint("see `lethe data list` for what --data takes"))
+}

@@ -1,0 +1,67 @@
+//! A seeded part of a data set.
+
+use std::sync::Arc;
+
+use image::RgbImage;
+use rand::seq::SliceRandom;
+
+use super::spec::Settings;
+use super::{Dataset, Fault};
+use crate::error::{Error, Result};
+use crate::rng::{self, Purpose};
+
+pub(super) struct Subset {
+    whole: Arc<dyn Dataset>,
+    indices: Vec<usize>,
+    labels: Option<Vec<u32>>,
+}
+
+impl Subset {
+    /// Images `skip..skip + n` of a permutation of `whole`, from the text `n=..,skip=..,seed=..`.
+    pub(super) fn parse(whole: Arc<dyn Dataset>, text: &str) -> Result<Self> {
+        let shown = format!("@{text}");
+        let settings = Settings::parse(&shown, text, &["n", "skip", "seed"])?;
+        let skip: usize = settings.get("skip", "a whole number")?.unwrap_or(0);
+        let seed: u64 = settings.get("seed", "a whole number")?.unwrap_or(0);
+        let n: usize = match settings.get("n", "a whole number")? {
+            Some(n) => n,
+            None => whole.len().saturating_sub(skip),
+        };
+        let end = skip.checked_add(n).filter(|&end| end <= whole.len() && n > 0);
+        let Some(end) = end else {
+            return Err(Error::usage(format!("{shown}: images {skip} to {skip} + {n} of {}", whole.len()))
+                .hint("n must be at least 1 and skip + n at most the number of images"));
+        };
+        let mut order: Vec<usize> = (0..whole.len()).collect();
+        order.shuffle(&mut rng::once(seed, Purpose::Sample));
+        let indices = order[skip..end].to_vec();
+        let labels = whole.labels().map(|labels| indices.iter().map(|&i| labels[i]).collect());
+        Ok(Self { whole, indices, labels })
+    }
+}
+
+impl Dataset for Subset {
+    fn len(&self) -> usize {
+        self.indices.len()
+    }
+
+    fn image(&self, i: usize) -> std::result::Result<RgbImage, Fault> {
+        self.whole.image(self.indices[i])
+    }
+
+    fn name(&self, i: usize) -> String {
+        self.whole.name(self.indices[i])
+    }
+
+    fn labels(&self) -> Option<&[u32]> {
+        self.labels.as_deref()
+    }
+
+    fn classes(&self) -> &[String] {
+        self.whole.classes()
+    }
+
+    fn normalization(&self) -> &'static str {
+        self.whole.normalization()
+    }
+}
