@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use ndarray::ArrayView2;
 use tch::{Device, Kind, Tensor};
 
-use super::lbfgs;
+use super::{Classifier, Labelled, lbfgs};
 use crate::error::{Error, Result};
+use crate::progress;
 
 #[derive(Debug, Clone, Copy)]
 pub struct LinearSettings {
@@ -159,4 +160,28 @@ fn to_tensor(features: ArrayView2<f32>, device: Device) -> Tensor {
 
 fn all_finite(x: &Tensor) -> bool {
     x.isfinite().all().int64_value(&[]) == 1
+}
+
+/// A probe with the features it was fitted to.
+struct Fitted<'a> {
+    probe: LinearProbe,
+    train: Labelled<'a>,
+}
+
+pub(super) fn fit(train: Labelled<'_>, device: Device) -> Result<Box<dyn Classifier + '_>> {
+    let probe = LinearProbe::fit(train.features, train.labels, LinearSettings::default(), device)?;
+    if !probe.converged {
+        progress::say(&format!("warning: a linear probe is not converged after {} iterations", probe.iterations));
+    }
+    Ok(Box::new(Fitted { probe, train }))
+}
+
+impl Classifier for Fitted<'_> {
+    fn on_training(&self) -> Result<f64> {
+        Ok(self.probe.accuracy(self.train.features, self.train.labels))
+    }
+
+    fn on(&self, test: Labelled) -> Result<f64> {
+        Ok(self.probe.accuracy(test.features, test.labels))
+    }
 }
