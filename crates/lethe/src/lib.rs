@@ -16,9 +16,11 @@ pub mod nn; // weights as data, layers as functions
 pub mod optim; // SGD, AdamW, LARS; schedules
 pub mod progress; // bars and lines on stderr
 pub mod report; // the page
+pub mod cuda; // the CUDA side of libtorch, on demand
+pub mod interrupt; // Ctrl-C and SIGTERM
 pub mod rng; // counter-based random numbers, keyed by (seed, domain, epoch, index, view)
 pub mod run; // the folder of a run
-pub mod train; // the loop
+pub mod train; // the loop of pre-training
 pub mod undo; // the Undoing Memorization Mechanism
 pub mod views; // random augmentations, and the loader that computes them beside the training // one file a command; the only place that prints
 

@@ -74,6 +74,11 @@ impl<'a> Part<'a> {
         }
     }
 
+    /// Fresh weights of these stages.
+    pub fn init(&self, rng: &mut Rng) -> Weights {
+        self.weights(&self.encoder.init(rng))
+    }
+
     pub fn stages(&self) -> &[Stage] {
         &self.encoder.stages()[self.stages.clone()]
     }

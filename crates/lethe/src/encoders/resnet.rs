@@ -60,6 +60,13 @@ pub enum Stem {
     Imagenet,
 }
 
+impl Stem {
+    /// What suits images of this side: CIFAR's stem up to 64 pixels.
+    pub fn for_size(side: u32) -> Self {
+        if side <= 64 { Stem::Cifar } else { Stem::Imagenet }
+    }
+}
+
 impl fmt::Display for Stem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
