@@ -5,6 +5,7 @@ mod demo;
 mod diagnose;
 mod evaluate;
 mod features;
+mod images;
 mod measure;
 mod pretrain;
 mod report;

@@ -8,7 +8,7 @@ use crate::rng::{self, Purpose};
 /// Resamples of the bootstrap.
 const RESAMPLES: usize = 2000;
 /// Share of diagnoses in which all intervals hold what they should.
-pub const CONFIDENCE: f64 = 0.95;
+pub(super) const CONFIDENCE: f64 = 0.95;
 
 /// A mean difference and an interval around it.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -71,11 +71,9 @@ pub struct Cell {
     pub unseen: Option<Side>,
     /// Mean alignment distance of view pairs on unseen images minus that on training images.
     pub memorisation_gap: Option<f64>,
-    /// The 95 % bootstrap interval of the gap, simultaneous over all cells.
+    /// 95 % interval of the gap, lowest and highest: a bootstrap over images, simultaneous over all cells.
     #[serde(default)]
-    pub gap_low: Option<f64>,
-    #[serde(default)]
-    pub gap_high: Option<f64>,
+    pub gap_interval: Option<[f64; 2]>,
 }
 
 /// The numbers of one stage on one set of images.
@@ -222,14 +220,13 @@ pub fn diagnose(
                 train,
                 unseen,
                 memorisation_gap: None,
-                gap_low: None,
-                gap_high: None,
+                gap_interval: None,
             });
         }
     }
     progress.finish();
     for (cell, gap) in diagnosis.cells.iter_mut().zip(gaps(&differences, settings.seed)) {
-        (cell.memorisation_gap, cell.gap_low, cell.gap_high) = (Some(gap.mean), Some(gap.low), Some(gap.high));
+        (cell.memorisation_gap, cell.gap_interval) = (Some(gap.mean), Some([gap.low, gap.high]));
     }
     diagnosis.onsets = summary::onsets(&diagnosis);
     diagnosis.summary = summary::summary(&diagnosis);

@@ -55,7 +55,7 @@ pub(super) fn summary(diagnosis: &Diagnosis) -> String {
             );
         }
     }
-    if let Some(below) = measured.iter().find(|cell| cell.gap_high.is_some_and(|high| high < 0.0)) {
+    if let Some(below) = measured.iter().find(|cell| cell.gap_interval.is_some_and(|[_, high]| high < 0.0)) {
         text += &format!(
             " In {} at {} views of unseen images lie closer than those of training images, {}: the two sets of images differ.",
             below.stage,
@@ -67,7 +67,7 @@ pub(super) fn summary(diagnosis: &Diagnosis) -> String {
 }
 
 fn is_above(cell: &Cell) -> bool {
-    cell.gap_low.is_some_and(|low| low > 0.0)
+    cell.gap_interval.is_some_and(|[low, _]| low > 0.0)
 }
 
 fn gap(cell: &Cell) -> f64 {
@@ -76,6 +76,6 @@ fn gap(cell: &Cell) -> f64 {
 
 /// `0.0104 [0.0089, 0.0120]`
 fn shown(cell: &Cell) -> String {
-    let number = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.4}"));
-    format!("{} [{}, {}]", number(cell.memorisation_gap), number(cell.gap_low), number(cell.gap_high))
+    let [low, high] = cell.gap_interval.unwrap_or([f64::NAN; 2]);
+    format!("{:.4} [{low:.4}, {high:.4}]", gap(cell))
 }

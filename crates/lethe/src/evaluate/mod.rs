@@ -1,5 +1,6 @@
 //! How good features are: k-NN and a linear probe, with the features and models they need.
 
+mod feature_file;
 mod features;
 mod knn;
 pub mod lbfgs;
@@ -15,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::views::Loader;
 
+pub use feature_file::{Format, write_features};
 pub use features::{Features, choose_stages, extract};
 pub use linear::{LinearProbe, LinearSettings};
 pub use model::{Model, Sight};
@@ -82,6 +84,54 @@ pub fn choose_protocols(text: &str) -> Result<Vec<&'static Protocol>> {
     Ok(PROTOCOLS.iter().filter(|protocol| asked.iter().any(|asked| means(asked, protocol))).collect())
 }
 
+/// The content of `evaluation.json`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Evaluation {
+    /// Version of Lethe that wrote it.
+    pub lethe: &'static str,
+    pub data: String,
+    pub images: usize,
+    pub test: String,
+    pub test_images: usize,
+    /// One a checkpoint and stage.
+    pub rows: Vec<EvaluationRow>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct EvaluationRow {
+    pub checkpoint: String,
+    pub epoch: Option<u32>,
+    pub encoder: String,
+    pub image_size: u32,
+    pub normalize: String,
+    #[serde(flatten)]
+    pub scores: StageScores,
+}
+
+impl Evaluation {
+    pub fn new(data: &str, images: usize, test: &str, test_images: usize) -> Self {
+        let lethe = env!("CARGO_PKG_VERSION");
+        Self { lethe, data: data.into(), images, test: test.into(), test_images, rows: Vec::new() }
+    }
+
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("plain numbers and texts")
+    }
+}
+
+impl EvaluationRow {
+    pub fn new(model: &Model, sight: &Sight, scores: StageScores) -> Self {
+        Self {
+            checkpoint: model.name.clone(),
+            epoch: model.epoch,
+            encoder: model.encoder.spec().name,
+            image_size: sight.size,
+            normalize: sight.normalize.clone(),
+            scores,
+        }
+    }
+}
+
 /// The accuracies of one stage on the test images.
 #[derive(Debug, Clone, Serialize)]
 pub struct StageScores {
@@ -130,15 +180,15 @@ pub fn evaluate(
     progress.finish();
     (0..stages.len())
         .map(|i| {
-            let (stage, bank) = &train.stages[i];
-            let labelled = |features: &'_ Features| features.labelled(i).expect("both sides have labels");
+            let [bank, queries] = [&train, &test].map(|side| side.labelled(i).expect("both sides have labels"));
+            let stage = &train.stages[i].0;
             let mut accuracy = IndexMap::new();
             for protocol in protocols {
-                let classifier = (protocol.fit)(labelled(&train), model.device());
-                let found = classifier.and_then(|classifier| classifier.on(labelled(&test)));
+                let classifier = (protocol.fit)(bank, model.device());
+                let found = classifier.and_then(|classifier| classifier.on(queries));
                 accuracy.insert(protocol.name, found.map_err(|error| error.of(&format!("{stage}, {}", protocol.name)))?);
             }
-            Ok(StageScores { stage: stage.clone(), dimension: bank.ncols(), accuracy })
+            Ok(StageScores { stage: stage.clone(), dimension: bank.features.ncols(), accuracy })
         })
         .collect()
 }
