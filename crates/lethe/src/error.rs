@@ -97,7 +97,7 @@ impl<T> At<T> for Result<T> {
     }
 }
 
-fn io_text(error: &std::io::Error) -> String {
+pub(crate) fn io_text(error: &std::io::Error) -> String {
     use std::io::ErrorKind;
     match error.kind() {
         ErrorKind::NotFound => "no such file or folder".into(),
