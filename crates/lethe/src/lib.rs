@@ -11,6 +11,7 @@ pub mod diagnose; // measures of every stage and checkpoint
 pub mod encoders; // chains of named stages, which can be cut
 pub mod error; // one line: what and where, then a hint
 pub mod evaluate; // features, k-NN, linear probe
+pub mod feature_file; // matrices of features on disk
 pub mod files; // atomic writing
 pub mod interrupt; // Ctrl-C and SIGTERM
 pub mod methods; // self-supervised losses with their heads and teachers
