@@ -3,6 +3,7 @@
 mod checkpoint;
 mod data;
 mod encoders;
+mod evaluate;
 mod files;
 mod fuzz;
 mod golden;
