@@ -1,6 +1,16 @@
 //! All tests of `lethe`, in one binary: they run the real library and the real program.
 
+mod checkpoint;
 mod data;
+mod encoders;
+mod evaluate;
+mod files;
+mod fuzz;
 mod golden;
+mod kill;
+mod methods;
+mod optim;
+mod pretrain;
+mod report;
 mod support;
 mod views;
