@@ -12,5 +12,6 @@ mod methods;
 mod optim;
 mod pretrain;
 mod report;
-mod support;
 mod views;
+#[allow(dead_code, reason = "not every helper has a user yet")]
+mod support;
