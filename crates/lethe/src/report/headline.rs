@@ -1,4 +1,4 @@
-//! The first screen in words and key numbers. Only what the numbers say: no onset, no verdict without an interval.
+//! The first screen in words and key numbers. Only what the numbers say: no verdict without an interval.
 
 use super::charts::{checkpoints, measures, name};
 use super::definitions::Group;
@@ -62,6 +62,7 @@ pub(super) fn cards(input: &ReportInput) -> Vec<Card> {
     let mut cards = Vec::new();
     if let Some(d) = &input.diagnosis {
         cards.extend(gap(d));
+        cards.extend(onset(d));
         cards.extend(accuracy(d));
     }
     cards.extend(undo(input));
@@ -99,6 +100,27 @@ fn gap(d: &Diagnosis) -> Option<Card> {
                 detail: format!("{} at {axis} {}; {interval}", cell.stage, names[cell.checkpoint]),
             }
         }
+    })
+}
+
+/// The earliest onset, and every stage that shares it.
+fn onset(d: &Diagnosis) -> Option<Card> {
+    let (axis, names) = checkpoints(d);
+    let first = d.onsets.iter().min_by_key(|onset| onset.checkpoint)?;
+    let stages: Vec<&str> = d
+        .onsets
+        .iter()
+        .filter(|onset| onset.checkpoint == first.checkpoint)
+        .map(|onset| onset.stage.as_str())
+        .collect();
+    Some(Card {
+        caption: "It sets in".into(),
+        number: format!("{axis} {}", names[first.checkpoint]),
+        detail: format!(
+            "first in {}: from there on the gap stays above zero ({:.0}\u{a0}% confidence)",
+            stages.join(", "),
+            100.0 * first.confidence
+        ),
     })
 }
 
