@@ -199,7 +199,10 @@ pub fn available_threads() -> usize {
 }
 
 /// The side of small images as they are; 224 for photographs.
-fn image_size_of(dataset: &dyn Dataset, data: &str) -> Result<u32> {
+///
+/// # Errors
+/// When the images differ in size, or none can be read; `data` is the specification that opened them.
+pub fn image_size_of(dataset: &dyn Dataset, data: &str) -> Result<u32> {
     let mut sizes =
         (0..dataset.len().min(SIZE_PROBE)).filter_map(|i| dataset.image(i).ok()).map(|image| image.dimensions());
     let Some(first) = sizes.next() else {

@@ -51,8 +51,14 @@ impl Error {
 
     /// Puts the place before what happened: `PATH: what`.
     #[must_use]
-    pub fn at(mut self, path: &Path) -> Self {
-        self.what = format!("{}: {}", path.display(), self.what);
+    pub fn at(self, path: &Path) -> Self {
+        self.of(&path.display().to_string())
+    }
+
+    /// Puts what it concerns before what happened: `SUBJECT: what`.
+    #[must_use]
+    pub fn of(mut self, subject: &str) -> Self {
+        self.what = format!("{subject}: {}", self.what);
         self
     }
 }

@@ -6,6 +6,7 @@ mod demo;
 mod diagnose;
 mod evaluate;
 mod features;
+mod images;
 mod measure;
 mod pretrain;
 mod report;
