@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use lethe::checkpoint;
+use lethe::{checkpoint, feature_file};
 use rayon::prelude::*;
 use tempfile::TempDir;
 
@@ -39,16 +39,36 @@ const TARGETS: &[Target] = &[
     },
     Target {
         name: "safetensors",
-        share: 2,
+        share: 3,
         seeds: || checkpoints(&["seed.safetensors", "resnet18-w1.safetensors"]),
         file: "f",
-        read: read_checkpoint,
+        read: |path| read_checkpoint(path) | read_features(path),
     },
+    Target { name: ".npy", share: 3, seeds: arrays, file: "f.npy", read: read_features },
     Target { name: "image", share: 3, seeds: images, file: "f.jpg", read: read_image },
 ];
 
 fn checkpoints(names: &[&str]) -> Vec<Vec<u8>> {
     names.iter().map(|name| std::fs::read(golden::folder("checkpoints").join(name)).unwrap()).collect()
+}
+
+/// Features of every float type, in both orders, and labels.
+fn arrays() -> Vec<Vec<u8>> {
+    [("<f4", "False", 4), ("<f8", "True", 8), (">f4", "False", 4), ("<f2", "False", 2)]
+        .map(|(kind, fortran, width)| npy(kind, fortran, "(3, 5)", 15 * width))
+        .into_iter()
+        .chain([npy("<i8", "False", "(15,)", 15 * 8)])
+        .collect()
+}
+
+fn npy(kind: &str, fortran: &str, shape: &str, length: usize) -> Vec<u8> {
+    let header = format!("{{'descr': '{kind}', 'fortran_order': {fortran}, 'shape': {shape}, }}");
+    let header = format!("{header:117}\n");
+    let mut bytes = b"\x93NUMPY\x01\0".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.extend((0..length).map(|i| if i % 2 == 0 { 0 } else { 3 }));
+    bytes
 }
 
 /// A small image in every format; the name says JPEG, but content decides.
@@ -75,6 +95,11 @@ fn read_checkpoint(path: &Path) -> bool {
         let _ = checkpoint::open(path);
     }
     tensors.is_ok()
+}
+
+fn read_features(path: &Path) -> bool {
+    let (features, labels) = (feature_file::read(path, None), feature_file::read_labels(path));
+    features.is_ok() || labels.is_ok()
 }
 
 fn read_image(path: &Path) -> bool {
