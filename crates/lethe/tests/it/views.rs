@@ -48,7 +48,7 @@ fn operations_equal_torchvision() {
     let small = picture(&case, "small.image");
     let side = small.width() as usize;
     let mut spare = Vec::new();
-    let mut each = |name: &str, tolerance: f64, op: &mut dyn FnMut(&mut [f32], f32)| {
+    let each = |name: &str, tolerance: f64, op: &mut dyn FnMut(&mut [f32], f32)| {
         let expected = case.get(&format!("{name}.output"));
         for (i, parameter) in values(case.get(&format!("{name}.parameters"))).into_iter().enumerate() {
             let mut pixels = floats(&small);
@@ -109,7 +109,7 @@ fn crops_equal_torchvision() {
 fn jpeg_decodes_as_pillow_does() {
     let case = crate::golden::load("views");
     let folder = support::temp_dir();
-    for (name, most, mean) in [("420", 4.0, 0.5), ("444", 3.0, 0.5), ("grey", 1.0, 0.1)] {
+    for (name, most, mean) in [("420", 3.0, 0.4), ("444", 2.0, 0.05), ("grey", 1.0, 0.02)] {
         let bytes: Vec<u8> = Vec::try_from(case.get(&format!("jpeg.{name}.file"))).expect("bytes");
         std::fs::write(folder.path().join(format!("{name}.jpg")), bytes).expect("a temporary file");
         let dataset = data::open(support::text(folder.path())).expect("a folder of images");
@@ -195,7 +195,7 @@ fn jitter_draws_torchvisions_ranges_in_every_order() {
     assert!(orders.values().all(|&count| (130..280).contains(&count)), "{orders:?}"); // 200 +- 14
 }
 
-/// A white image stays white under crops and flips; a step shows itself by what it does to a known image.
+/// A step shows itself by what it does to a known image: only grayscale takes all colour from a colourful one.
 #[test]
 fn recipes_happen_as_often_as_published() {
     let grey = |pixels: &[f32]| pixels.chunks(3).all(|p| (p[0] - p[1]).abs() + (p[1] - p[2]).abs() < 1e-5);
@@ -217,25 +217,24 @@ fn recipes_happen_as_often_as_published() {
         let found = count as f64 / n as f64;
         assert!((found - part).abs() < 0.04, "{name} view {view}: grey {found}, expected {part}");
     }
-    // Only BYOL's second view and VICReg's are solarised: of a white image only they can make black.
+    // Only BYOL's second view and VICReg's are solarised. Of a white image brightness of at least 0.6 leaves 0.6..=1, so
+    // only inversion makes it dark.
     let white = RgbImage::from_pixel(32, 32, image::Rgb([255; 3]));
-    for (name, view, part) in [("simclr", 1, 0.0), ("byol", 0, 0.0), ("byol", 1, 0.2), ("vicreg", 0, 0.1)] {
+    for (name, view, part) in [("byol", 0, 0.0), ("byol", 1, 0.2), ("vicreg", 0, 0.1)] {
         let recipe = augmentation(name, 32, none).expect("a known recipe");
         let (mut scratch, mut out) = (Scratch::default(), vec![0.0; recipe.view_len()]);
-        // Brightness of at least 0.6 leaves 0.6..=1, so an inverted image is at most 0.4.
         let dark = |pixels: &[f32]| pixels.iter().all(|&v| v < 0.45);
-        let strong = name == "simclr";
         let n = 2000;
         let count = (0..n)
             .filter(|&i| {
                 recipe.apply(&white, view, &mut drawing(i), &mut scratch, &mut out);
-                !strong && dark(&out)
+                dark(&out)
             })
             .count();
         let found = count as f64 / n as f64;
         assert!((found - part).abs() < 0.03, "{name} view {view}: solarised {found}, expected {part}");
     }
-    let error = augmentation("simclr2", 32, none).err().expect("an unknown recipe").to_string();
+    let error = augmentation("simclr2", 32, none).expect_err("an unknown recipe").to_string();
     assert_eq!(error, "simclr2: unknown augmentation, expected one of simclr, byol, vicreg");
 }
 

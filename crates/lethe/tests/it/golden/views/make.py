@@ -67,7 +67,7 @@ for i, (which, top, left, height, width, size) in enumerate(crops):
     case[f"crop.{i}.output"] = rows(crop([small, wide][which], top, left, height, width, size))
 
 # Evaluation: the shorter side resized, the middle.
-for name, image, side in [("small", small, 15), ("wide", wide, 24), ("wide_up", wide, 42)]:
+for name, image, side in [("small", small, 15), ("wide", wide, 24), ("wide_up", wide, 40)]:
     resized = F.resize(planes(image), [side], InterpolationMode.BICUBIC, antialias=True).clamp(0, 1)
     case[f"centre.{name}.output"] = rows(F.center_crop(resized, [side, side]))
 
