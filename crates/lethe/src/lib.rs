@@ -5,7 +5,6 @@
 pub mod checkpoint; // reading and writing encoders
 pub mod cli;
 pub mod config; // the settings of a run
-pub mod cuda; // the CUDA side of libtorch, on demand
 pub mod data; // images and labels
 pub mod diagnose; // measures of every stage and checkpoint
 pub mod encoders; // chains of named stages, which can be cut
@@ -13,7 +12,6 @@ pub mod error; // one line: what and where, then a hint
 pub mod evaluate; // features, k-NN, linear probe
 pub mod feature_file; // matrices of features on disk
 pub mod files; // atomic writing
-pub mod interrupt; // Ctrl-C and SIGTERM
 pub mod methods; // self-supervised losses with their heads and teachers
 pub mod nn; // weights as data, layers as functions
 pub mod optim; // SGD, AdamW, LARS; schedules
