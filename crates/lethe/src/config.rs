@@ -1,1 +1,220 @@
+//! The settings of a run. Layers, each over the one before: defaults, the method's recipe, `--config` file, flags.
 
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use tch::{Device, Kind};
+
+use crate::data::Dataset;
+use crate::encoders::{EncoderSpec, Stem};
+use crate::error::{At, Error, Result};
+use crate::methods;
+
+/// Every setting of a pre-training, resolved; the content of a run folder's `config.toml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    pub method: String,
+    pub data: String,
+    pub encoder: String,
+    pub stem: Stem,
+    /// Side of the square views, in pixels.
+    pub image_size: u32,
+    pub normalize: String,
+    pub augmentation: String,
+    pub epochs: u32,
+    pub batch_size: usize,
+    pub optimizer: String,
+    /// For a batch of 256; the rate used is this times `batch_size` / 256.
+    pub lr: f64,
+    pub weight_decay: f64,
+    pub warmup_epochs: u32,
+    /// Largest joint norm of the gradients; 0 leaves them as they are.
+    pub clip_norm: f64,
+    pub precision: Precision,
+    pub device: String,
+    /// Threads of libtorch and of the loader; a run repeats bit for bit only with the same number.
+    pub threads: usize,
+    pub seed: u64,
+    /// Epochs from one kept checkpoint to the next.
+    pub save_every: u32,
+    /// Share of the images that may be unreadable before the run stops.
+    pub bad_budget: f64,
+    /// The method's hyper-parameters.
+    pub method_settings: toml::Table,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    F32,
+    Bf16,
+}
+
+impl Precision {
+    /// The kind of the images that enter the network; weights follow them.
+    pub fn kind(self) -> Kind {
+        match self {
+            Precision::F32 => Kind::Float,
+            Precision::Bf16 => Kind::BFloat16,
+        }
+    }
+}
+
+/// Images looked at to find their size.
+const SIZE_PROBE: usize = 16;
+
+impl RunConfig {
+    /// Puts `given` (a file's table with the flags over it) over the method's recipe and what the data suggest.
+    ///
+    /// # Errors
+    /// On unknown keys, values of the wrong type, unknown names, or images of several sizes without `image_size`.
+    pub fn resolve(given: toml::Table, open: impl Fn(&str) -> Result<std::sync::Arc<dyn Dataset>>) -> Result<Self> {
+        let text = |key: &str| given.get(key).and_then(toml::Value::as_str);
+        let method = methods::find(text("method").unwrap_or("simclr"))?;
+        let data = text("data").unwrap_or("shapes");
+        let dataset = open(data)?;
+        let image_size = match given.get("image_size").and_then(toml::Value::as_integer) {
+            Some(size) => size as u32,
+            None => image_size_of(dataset.as_ref(), data)?,
+        };
+        let recipe = &method.recipe;
+        let defaults = toml::toml! {
+            encoder = "resnet18"
+            epochs = 100
+            batch_size = 256
+            warmup_epochs = 10
+            clip_norm = 0.0
+            precision = "f32"
+            device = "cpu"
+            seed = 0
+            save_every = 10
+            bad_budget = 0.001
+        };
+        let mut table = defaults;
+        table.insert("method".into(), method.name.into());
+        table.insert("data".into(), data.into());
+        table.insert("optimizer".into(), recipe.optimizer.into());
+        table.insert("lr".into(), recipe.lr.into());
+        table.insert("weight_decay".into(), recipe.weight_decay.into());
+        table.insert("augmentation".into(), recipe.augmentation.into());
+        table.insert("image_size".into(), i64::from(image_size).into());
+        table.insert("stem".into(), Stem::for_size(image_size).to_string().into());
+        table.insert("normalize".into(), dataset.normalization().into());
+        table.insert("threads".into(), (available_threads() as i64).into());
+        table.insert("method_settings".into(), toml::Table::new().into());
+        table.extend(given);
+        let mut config: RunConfig = table.try_into().map_err(|error: toml::de::Error| {
+            Error::usage(format!("settings: {}", error.message())).hint("`lethe pretrain --help` lists the keys")
+        })?;
+        config.method_settings = (method.build)(&config.method_settings)?.settings();
+        config.check(dataset.len())?;
+        Ok(config)
+    }
+
+    fn check(&self, images: usize) -> Result<()> {
+        let positive = [
+            ("epochs", self.epochs as usize),
+            ("batch_size", self.batch_size.saturating_sub(1)),
+            ("image_size", self.image_size as usize),
+            ("threads", self.threads),
+            ("save_every", self.save_every as usize),
+        ];
+        if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            let least = if *key == "batch_size" { 2 } else { 1 };
+            return Err(Error::usage(format!("{key} must be at least {least}")));
+        }
+        let rates = [
+            ("lr", self.lr),
+            ("weight_decay", self.weight_decay),
+            ("clip_norm", self.clip_norm),
+            ("bad_budget", self.bad_budget),
+        ];
+        if let Some((key, value)) = rates.iter().find(|(_, value)| !value.is_finite() || *value < 0.0) {
+            return Err(Error::usage(format!("{key} must be a number of at least 0, not {value}")));
+        }
+        if self.batch_size > images {
+            return Err(Error::usage(format!(
+                "batch_size {} is larger than the data set ({images} images)",
+                self.batch_size
+            ))
+            .hint(format!("--batch-size {}", images.max(2))));
+        }
+        self.encoder_spec().build()?;
+        device(&self.device)?;
+        Ok(())
+    }
+
+    pub fn encoder_spec(&self) -> EncoderSpec {
+        EncoderSpec::new(&self.encoder, self.stem)
+    }
+
+    /// # Errors
+    /// When the file cannot be read or holds an unknown key.
+    pub fn read(path: &Path) -> Result<Self> {
+        let table = read_table(path)?;
+        table.try_into().map_err(|error: toml::de::Error| Error::failed(error.message().to_owned()).at(path))
+    }
+
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("settings are plain values")
+    }
+}
+
+/// # Errors
+/// When the file cannot be read or is not TOML.
+pub fn read_table(path: &Path) -> Result<toml::Table> {
+    let text = std::fs::read_to_string(path).at(path)?;
+    text.parse().map_err(|error: toml::de::Error| {
+        let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+        Error::usage(format!("line {line}: {}", error.message())).at(path)
+    })
+}
+
+/// `cpu` or `cuda:N`.
+///
+/// # Errors
+/// When the name is neither, or this machine has no such device.
+pub fn device(name: &str) -> Result<Device> {
+    match name.split_once(':').map_or((name, "0"), |(kind, index)| (kind, index)) {
+        ("cpu", _) => Ok(Device::Cpu),
+        ("cuda", index) => {
+            let index: usize =
+                index.parse().map_err(|_| Error::usage(format!("--device {name}: expected cpu or cuda:N")))?;
+            crate::cuda::load()?;
+            if index >= tch::Cuda::device_count() as usize {
+                return Err(Error::failed(format!(
+                    "--device {name}: this machine has {} CUDA devices",
+                    tch::Cuda::device_count()
+                )));
+            }
+            Ok(Device::Cuda(index))
+        }
+        _ => Err(Error::usage(format!("--device {name}: expected cpu or cuda:N"))),
+    }
+}
+
+pub fn available_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// The side of small images as they are; 224 for photographs.
+///
+/// # Errors
+/// When the images differ in size, or none can be read; `data` is the specification that opened them.
+pub fn image_size_of(dataset: &dyn Dataset, data: &str) -> Result<u32> {
+    let mut sizes =
+        (0..dataset.len().min(SIZE_PROBE)).filter_map(|i| dataset.image(i).ok()).map(|image| image.dimensions());
+    let Some(first) = sizes.next() else {
+        return Err(Error::failed(format!("--data {data}: none of the first images can be read")));
+    };
+    if let Some(other) = sizes.find(|size| *size != first) {
+        return Err(Error::usage(format!(
+            "--data {data}: images differ in size ({}x{} and {}x{})",
+            first.0, first.1, other.0, other.1
+        ))
+        .hint("say which size the views shall have, such as --image-size 64"));
+    }
+    let side = first.0.min(first.1);
+    Ok(if side <= 96 { side } else { 224 })
+}

@@ -23,6 +23,7 @@ pub struct Progress {
     unit: &'static str,
     total: u64,
     done: AtomicU64,
+    before: AtomicU64,
     start: Instant,
     last_line: std::sync::Mutex<Instant>,
     bar: Option<ProgressBar>,
@@ -42,7 +43,27 @@ impl Progress {
         });
         let start = Instant::now();
         let last_line = start.checked_sub(LINE_EVERY).unwrap_or(start).into();
-        Self { label, unit, total, done: AtomicU64::new(0), start, last_line, bar, finished: AtomicBool::new(false) }
+        Self {
+            label,
+            unit,
+            total,
+            done: AtomicU64::new(0),
+            before: AtomicU64::new(0),
+            start,
+            last_line,
+            bar,
+            finished: AtomicBool::new(false),
+        }
+    }
+
+    /// Work that an earlier sitting has done: it counts, but not into the rate.
+    pub fn resume_at(&self, units: u64) {
+        self.done.store(units, Ordering::Relaxed);
+        self.before.store(units, Ordering::Relaxed);
+        if let Some(bar) = &self.bar {
+            bar.set_position(units);
+            bar.reset_eta();
+        }
     }
 
     pub fn advance(&self, units: u64) {
@@ -66,7 +87,7 @@ impl Progress {
         }
         *last = Instant::now();
         let seconds = self.start.elapsed().as_secs_f64().max(1e-9);
-        let rate = done as f64 / seconds;
+        let rate = (done - self.before.load(Ordering::Relaxed)) as f64 / seconds;
         let left = Duration::from_secs_f64((self.total.saturating_sub(done)) as f64 / rate.max(1e-9));
         let note = note();
         let (label, unit, total) = (&self.label, self.unit, self.total);

@@ -1,10 +1,131 @@
-//! `lethe pretrain`.
+//! `lethe pretrain`: trains an encoder.
 
-use crate::error::{Error, Result};
+use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
+use serde::Serialize;
+
+use crate::config::{self, Precision, RunConfig};
+use crate::encoders::Stem;
+use crate::error::Result;
+use crate::run::{IfThere, RunFolder};
+use crate::{data, methods, optim, train};
+
+/// Trains an encoder without labels
 #[derive(clap::Args)]
-pub(super) struct Args {}
+#[command(after_help = "Example:
+  lethe pretrain --method simclr --data cifar/train --encoder resnet18 --epochs 200 --out runs/simclr
+  lethe pretrain --resume --out runs/simclr")]
+pub(super) struct Args {
+    /// Folder of the run
+    #[arg(long, value_name = "RUN")]
+    out: PathBuf,
+    /// Settings in TOML, with the names of config.toml; flags go over them
+    #[arg(long, value_name = "F.toml")]
+    config: Option<PathBuf>,
+    /// Continue a run that was cut off, with its own settings
+    #[arg(long, conflicts_with_all = ["config", "overwrite"])]
+    resume: bool,
+    /// Start anew in the folder of an earlier run
+    #[arg(long)]
+    overwrite: bool,
+    /// Print the outcome as one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    settings: Settings,
+}
 
-pub(super) fn run(_args: Args) -> Result<()> {
-    Err(Error::failed("not built yet"))
+/// The settings as flags; each goes over the same key of `--config`.
+#[derive(clap::Args, Serialize)]
+struct Settings {
+    /// Self-supervised method [default: simclr]
+    #[arg(long, value_parser = PossibleValuesParser::new(methods::METHODS.iter().map(|entry| entry.name)))]
+    method: Option<String>,
+    /// Images: a folder, CIFAR binaries or shapes[:n=..,spurious=..]; @n=5000,skip=0 takes a part [default: shapes]
+    #[arg(long, value_name = "D")]
+    data: Option<String>,
+    /// resnet18, resnet34 or resnet50, with -wW for another base width than 64 [default: resnet18]
+    #[arg(long, value_name = "E")]
+    encoder: Option<String>,
+    /// First convolution: 3x3, or 7x7 with max-pooling [default: cifar up to 64 pixels]
+    #[arg(long)]
+    stem: Option<Stem>,
+    /// Side of the views in pixels [default: that of small images, else 224]
+    #[arg(long, value_name = "PIXELS")]
+    image_size: Option<u32>,
+    /// Mean and deviation: cifar10, cifar100, stl10, imagenet or none [default: the data set's own]
+    #[arg(long, value_name = "NAME")]
+    normalize: Option<String>,
+    /// Recipe of the views: simclr, byol or vicreg [default: the method's own]
+    #[arg(long, value_name = "NAME")]
+    augmentation: Option<String>,
+    /// [default: 100]
+    #[arg(long, value_name = "N")]
+    epochs: Option<u32>,
+    /// [default: 256]
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+    /// [default: the method's own]
+    #[arg(long, value_parser = PossibleValuesParser::new(optim::OPTIMIZERS.iter().map(|entry| entry.name)))]
+    optimizer: Option<String>,
+    /// Learning rate for a batch of 256; it is scaled by batch / 256 [default: the method's own]
+    #[arg(long)]
+    lr: Option<f64>,
+    /// [default: the method's own]
+    #[arg(long)]
+    weight_decay: Option<f64>,
+    /// Epochs of linear warm-up before the cosine [default: 10]
+    #[arg(long, value_name = "N")]
+    warmup_epochs: Option<u32>,
+    /// Largest joint norm of the gradients, 0 for none [default: 0]
+    #[arg(long)]
+    clip_norm: Option<f64>,
+    /// bf16: the network in bfloat16, weights and loss in f32 [default: f32]
+    #[arg(long)]
+    precision: Option<Precision>,
+    /// cpu or cuda:N [default: cpu]
+    #[arg(long)]
+    device: Option<String>,
+    /// [default: all cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// [default: 0]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Epochs from one kept checkpoint to the next [default: 10]
+    #[arg(long, value_name = "N")]
+    save_every: Option<u32>,
+    /// Share of unreadable images to put up with [default: 0.001]
+    #[arg(long, value_name = "SHARE")]
+    bad_budget: Option<f64>,
+}
+
+pub(super) fn run(args: Args) -> Result<()> {
+    let (config, if_there) = if args.resume {
+        (RunFolder::open(&args.out)?.read_config()?, IfThere::Resume)
+    } else {
+        let mut given = match &args.config {
+            Some(path) => config::read_table(path)?,
+            None => toml::Table::new(),
+        };
+        given.extend(toml::Table::try_from(&args.settings).expect("flags are plain values"));
+        let if_there = if args.overwrite { IfThere::Overwrite } else { IfThere::Refuse };
+        (RunConfig::resolve(given, data::open)?, if_there)
+    };
+    let outcome = train::train(&config, data::open(&config.data)?, &args.out, if_there)?;
+    if args.json {
+        return super::print_json(&outcome);
+    }
+    let mut table = super::table(&["steps", "loss", "seconds", "images/s", "data wait", "unreadable", "checkpoint"]);
+    table.add_row([
+        outcome.steps.to_string(),
+        format!("{:.4}", outcome.loss),
+        format!("{:.1}", outcome.seconds),
+        format!("{:.1}", outcome.images_per_s),
+        format!("{:.1} %", 100.0 * outcome.data_wait),
+        outcome.bad_samples.to_string(),
+        outcome.checkpoint.display().to_string(),
+    ]);
+    super::print(&table.to_string())
 }

@@ -30,6 +30,9 @@ pub trait Encoder: Send + Sync {
 
     fn stages(&self) -> &[Stage];
 
+    /// Names and shapes of all its tensors, torchvision's, in torchvision's order.
+    fn shapes(&self) -> Vec<(String, Vec<i64>)>;
+
     /// Fresh weights under torchvision's names.
     fn init(&self, rng: &mut Rng) -> Weights;
 
@@ -72,6 +75,11 @@ impl<'a> Part<'a> {
             None => Err(Error::usage(format!("--split {split}: {} has no such stage", encoder.spec()))
                 .hint(format!("split after one of: {choices}"))),
         }
+    }
+
+    /// Fresh weights of these stages.
+    pub fn init(&self, rng: &mut Rng) -> Weights {
+        self.weights(&self.encoder.init(rng))
     }
 
     pub fn stages(&self) -> &[Stage] {

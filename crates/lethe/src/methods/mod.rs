@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::nn::{Mode, Weights};
 use crate::rng::Rng;
 
-pub use byol::Byol;
+pub use byol::{Byol, distance as byol_distance};
 pub use simclr::{SimClr, nt_xent};
 pub use vicreg::{VicReg, vicreg};
 
@@ -63,8 +63,8 @@ pub struct Entry {
     pub title: &'static str,
     pub paper: &'static str,
     pub recipe: Recipe,
-    /// From the table `[method]` of a configuration; absent keys take the published values.
-    pub build: fn(toml::Table) -> Result<Box<dyn Method>>,
+    /// From the table `[method_settings]` of a configuration; absent keys take the published values.
+    pub build: fn(&toml::Table) -> Result<Box<dyn Method>>,
 }
 
 pub const METHODS: &[Entry] = &[simclr::ENTRY, byol::ENTRY, vicreg::ENTRY];
@@ -78,8 +78,11 @@ pub fn find(name: &str) -> Result<&'static Entry> {
     })
 }
 
-fn from_settings<M: Method + for<'a> Deserialize<'a> + 'static>(table: toml::Table) -> Result<Box<dyn Method>> {
-    let method: M = table.try_into().map_err(|error| Error::usage(format!("[method]: {error}")))?;
+fn from_settings<M: Method + for<'a> Deserialize<'a> + 'static>(table: &toml::Table) -> Result<Box<dyn Method>> {
+    let method: M = table
+        .clone()
+        .try_into()
+        .map_err(|error: toml::de::Error| Error::usage(format!("[method_settings]: {}", error.message())))?;
     Ok(Box::new(method))
 }
 

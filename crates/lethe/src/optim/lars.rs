@@ -24,12 +24,12 @@ impl Optimizer for Lars {
                 let mut gradient = gradient.shallow_clone();
                 if parameter.dim() > 1 {
                     let (size, slope) = (parameter.norm(), gradient.norm());
-                    // clip_lr: min(local rate / lr, 1); a zero weight or gradient leaves the gradient as it is.
+                    // clip_lr: the local rate is at most the global one.
                     let local = self.eta * &size / (&slope + self.weight_decay * &size + 1e-8);
-                    let clipped = (local / lr).clamp_max(1.0);
+                    let scale = (local / lr).clamp_max(1.0);
                     let adapts = size.gt(0.0).logical_and(&slope.gt(0.0));
-                    let scale = clipped.where_self(&adapts, &clipped.ones_like());
-                    gradient = (gradient + self.weight_decay * parameter) * scale;
+                    let adapted = (&gradient + self.weight_decay * parameter) * scale;
+                    gradient = adapted.where_self(&adapts, &gradient);
                 }
                 let mut momentum = moment(&mut self.state, &format!("momentum.{name}"), parameter);
                 let _ = momentum.g_mul_scalar_(self.momentum).g_add_(&gradient);

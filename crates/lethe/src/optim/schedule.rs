@@ -4,13 +4,13 @@
 #[derive(Debug, Clone, Copy)]
 pub struct WarmupCosine {
     pub base: f64,
-    pub warmup_steps: usize,
-    pub total_steps: usize,
+    pub warmup_steps: u64,
+    pub total_steps: u64,
 }
 
 impl WarmupCosine {
     /// The rate of step `step`, counted from 0.
-    pub fn at(&self, step: usize) -> f64 {
+    pub fn at(&self, step: u64) -> f64 {
         if step < self.warmup_steps {
             return self.base * (step + 1) as f64 / self.warmup_steps as f64;
         }

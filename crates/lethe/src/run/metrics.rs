@@ -1,0 +1,95 @@
+//! `metrics.jsonl` and the same numbers as TensorBoard events.
+
+use std::fs::File;
+use std::io::Write;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use super::{RunFolder, tensorboard::EventFile};
+use crate::error::{At, Error, Result};
+use crate::files;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Means over the steps since the last row.
+    Step,
+    /// Means over the epoch.
+    Epoch,
+}
+
+/// One line of `metrics.jsonl`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MetricRow {
+    pub kind: Kind,
+    /// Epochs begun, counted from 1.
+    pub epoch: u32,
+    /// Optimiser steps done.
+    pub step: u64,
+    pub loss: f64,
+    pub terms: IndexMap<String, f64>,
+    pub lr: f64,
+    /// Mean standard deviation of the unit-length projections times sqrt(p): 1 is healthy, 0 a collapse.
+    pub spread: f64,
+    pub images_per_s: f64,
+    /// Share of the time in which training waited for images.
+    pub data_wait: f64,
+    /// Since the start of the run, interruptions left out.
+    pub seconds: f64,
+}
+
+pub struct Metrics {
+    file: File,
+    path: std::path::PathBuf,
+    events: EventFile,
+}
+
+impl Metrics {
+    /// Continues the metrics of a run after `step`; rows of later steps (written, but lost with the checkpoint that
+    /// would have held them) are dropped. Also gives back the seconds the run has taken so far.
+    pub fn resume_at(folder: &RunFolder, step: u64) -> Result<(Self, f64)> {
+        let path = folder.metrics_path();
+        let old = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(error).at(&path),
+        };
+        let mut kept = String::new();
+        let mut seconds = 0.0;
+        for line in old.lines() {
+            // A line cut off by a kill does not parse; it belongs to a later step than any checkpoint.
+            let Ok(row) = serde_json::from_str::<MetricRow>(line) else { continue };
+            if row.step <= step {
+                seconds = row.seconds;
+                kept.push_str(line);
+                kept.push('\n');
+            }
+        }
+        files::write_atomically(&path, kept.as_bytes())?;
+        let file = File::options().append(true).open(&path).at(&path)?;
+        Ok((Self { file, path, events: EventFile::create(&folder.path)? }, seconds))
+    }
+
+    pub fn write(&mut self, row: &MetricRow) -> Result<()> {
+        let mut line = serde_json::to_string(row).map_err(|error| Error::failed(error.to_string()))?;
+        line.push('\n');
+        self.file.write_all(line.as_bytes()).at(&self.path)?;
+        let prefix = match row.kind {
+            Kind::Step => "step",
+            Kind::Epoch => "epoch",
+        };
+        let terms = row.terms.iter().map(|(name, value)| (name.as_str(), *value));
+        let scalars = [
+            ("loss", row.loss),
+            ("lr", row.lr),
+            ("spread", row.spread),
+            ("images_per_s", row.images_per_s),
+            ("data_wait", row.data_wait),
+        ];
+        for (name, value) in scalars.into_iter().chain(terms) {
+            self.events.scalar(&format!("{prefix}/{name}"), row.step, value as f32)?;
+        }
+        self.events.flush()
+    }
+}

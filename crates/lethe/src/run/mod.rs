@@ -1,0 +1,174 @@
+//! The folder of a run: `config.toml`, `metrics.jsonl`, TensorBoard events, `checkpoints/`, `bad_samples.jsonl`.
+
+mod metrics;
+mod tensorboard;
+
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint;
+use crate::config::RunConfig;
+use crate::error::{At, Error, Result};
+use crate::files;
+
+pub use metrics::{Kind, MetricRow, Metrics};
+
+/// What to do with a run folder that is already there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfThere {
+    Refuse,
+    /// Starts anew; only the files of a run are removed.
+    Overwrite,
+    Resume,
+}
+
+pub struct RunFolder {
+    pub path: PathBuf,
+}
+
+impl RunFolder {
+    /// Opens an existing run folder for reading.
+    ///
+    /// # Errors
+    /// When it has no `config.toml`.
+    pub fn open(path: &Path) -> Result<Self> {
+        let folder = Self { path: path.to_owned() };
+        if !folder.config_path().is_file() {
+            return Err(Error::failed("not a run folder: it has no config.toml").at(path));
+        }
+        Ok(folder)
+    }
+
+    /// Makes the folder of a new run, or takes up an old one; leftovers of a killed run are swept.
+    ///
+    /// # Errors
+    /// When a run is there and `if_there` refuses it, or the folder cannot be written.
+    pub fn prepare(path: &Path, if_there: IfThere) -> Result<Self> {
+        let folder = Self { path: path.to_owned() };
+        let there = folder.config_path().exists() || folder.checkpoints_path().exists();
+        match if_there {
+            IfThere::Refuse if there => {
+                return Err(Error::usage("there is a run in this folder already")
+                    .at(path)
+                    .hint("--resume continues it, --overwrite starts anew, or choose another --out"));
+            }
+            IfThere::Resume if !there => {
+                return Err(Error::failed("no run to resume in this folder")
+                    .at(path)
+                    .hint("leave --resume out to start one"));
+            }
+            _ => {}
+        }
+        let checkpoints = folder.checkpoints_path();
+        std::fs::create_dir_all(&checkpoints).at(&checkpoints)?;
+        if if_there == IfThere::Overwrite {
+            folder.clear()?;
+        }
+        files::sweep(path)?;
+        files::sweep(&checkpoints)?;
+        Ok(folder)
+    }
+
+    pub fn config_path(&self) -> PathBuf {
+        self.path.join("config.toml")
+    }
+
+    pub fn metrics_path(&self) -> PathBuf {
+        self.path.join("metrics.jsonl")
+    }
+
+    pub fn bad_samples_path(&self) -> PathBuf {
+        self.path.join("bad_samples.jsonl")
+    }
+
+    pub fn checkpoints_path(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+
+    pub fn write_config(&self, config: &RunConfig) -> Result<()> {
+        files::write_atomically(&self.config_path(), config.to_toml().as_bytes())
+    }
+
+    pub fn read_config(&self) -> Result<RunConfig> {
+        RunConfig::read(&self.config_path())
+    }
+
+    /// The kept checkpoints `epoch-NNNN.safetensors`, oldest first.
+    pub fn epoch_checkpoints(&self) -> Result<Vec<PathBuf>> {
+        self.checkpoints_named("epoch-")
+    }
+
+    /// All checkpoints with their state beside them, newest (most steps) first.
+    pub fn resumable(&self) -> Result<Vec<PathBuf>> {
+        let mut paths = self.checkpoints_named("epoch-")?;
+        paths.extend(self.checkpoints_named("step-")?);
+        paths.retain(|path| checkpoint::state_path(path).is_file());
+        let mut by_step: Vec<(u64, PathBuf)> = Vec::new();
+        for path in paths {
+            if let Ok(progress) = checkpoint::open_progress(&checkpoint::state_path(&path))
+                && let Some(step) = progress.get("step").and_then(|step| step.parse().ok())
+            {
+                by_step.push((step, path));
+            }
+        }
+        by_step.sort_by_key(|(step, _)| std::cmp::Reverse(*step));
+        Ok(by_step.into_iter().map(|(_, path)| path).collect())
+    }
+
+    /// Where the kept checkpoint after `epochs` epochs goes.
+    pub fn epoch_checkpoint(&self, epochs: u32) -> PathBuf {
+        self.checkpoints_path().join(format!("epoch-{epochs:04}.safetensors"))
+    }
+
+    /// Where a checkpoint goes that only serves to resume.
+    pub fn step_checkpoint(&self, step: u64) -> PathBuf {
+        self.checkpoints_path().join(format!("step-{step:09}.safetensors"))
+    }
+
+    /// Removes the checkpoints for resuming that are older than `step`.
+    pub fn remove_step_checkpoints_before(&self, step: u64) -> Result<()> {
+        let bound = self.step_checkpoint(step);
+        for path in self.checkpoints_named("step-")? {
+            if step == u64::MAX || path < bound {
+                remove_checkpoint(&path);
+            }
+        }
+        Ok(())
+    }
+
+    fn checkpoints_named(&self, prefix: &str) -> Result<Vec<PathBuf>> {
+        let folder = self.checkpoints_path();
+        let mut paths = Vec::new();
+        for entry in std::fs::read_dir(&folder).at(&folder)? {
+            let path = entry.at(&folder)?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if name.starts_with(prefix) && name.ends_with(".safetensors") && !name.ends_with(".state.safetensors") {
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        Ok(paths)
+    }
+
+    fn clear(&self) -> Result<()> {
+        for prefix in ["epoch-", "step-"] {
+            for path in self.checkpoints_named(prefix)? {
+                remove_checkpoint(&path);
+            }
+        }
+        for entry in std::fs::read_dir(&self.path).at(&self.path)? {
+            let path = entry.at(&self.path)?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let ours = ["config.toml", "metrics.jsonl", "bad_samples.jsonl", "report.html"].contains(&name.as_str());
+            if ours || name.starts_with("events.out.tfevents.") {
+                std::fs::remove_file(&path).at(&path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The encoder first: a state alone is never taken for a checkpoint.
+fn remove_checkpoint(path: &Path) {
+    let _ = std::fs::remove_file(path);
+    let _ = std::fs::remove_file(checkpoint::state_path(path));
+}

@@ -1,0 +1,153 @@
+//! Pre-training: the loop, in one page.
+
+mod log;
+mod state;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tch::Device;
+
+use crate::config::{self, RunConfig};
+use crate::data::Dataset;
+use crate::encoders::Part;
+use crate::error::Result;
+use crate::files;
+use crate::interrupt;
+use crate::methods;
+use crate::nn::Mode;
+use crate::optim::{self, WarmupCosine};
+use crate::progress::Progress;
+use crate::run::{IfThere, Metrics, RunFolder};
+use crate::views::{self, Loader, LoaderSettings, Normalize, Order};
+
+use log::StepLog;
+use state::Training;
+
+/// Steps between two rows of metrics; a GPU is waited for only then.
+const LOG_EVERY: u64 = 10;
+/// A checkpoint that only serves to resume is written when this much work would be lost.
+const RESUME_EVERY: Duration = Duration::from_secs(60);
+/// Batches computed ahead of the training.
+const PREFETCH: usize = 3;
+
+/// What a finished training has to tell.
+#[derive(Debug, serde::Serialize)]
+pub struct Outcome {
+    pub steps: u64,
+    /// Mean loss of the last epoch.
+    pub loss: f64,
+    /// Over all sittings.
+    pub seconds: f64,
+    /// Of this sitting, waiting included.
+    pub images_per_s: f64,
+    /// Share of this sitting in which training waited for images.
+    pub data_wait: f64,
+    pub bad_samples: usize,
+    pub checkpoint: PathBuf,
+}
+
+/// Trains as `config` says and writes the run folder `out`.
+///
+/// # Errors
+/// On unreadable data, a loss that is not finite, a collapsed representation, a full disk, or a signal; the last
+/// good checkpoint stays.
+pub fn train(config: &RunConfig, dataset: Arc<dyn Dataset>, out: &Path, if_there: IfThere) -> Result<Outcome> {
+    let device = config::device(&config.device)?;
+    let encoder = config.encoder_spec().build()?;
+    let net = Part::whole(encoder.as_ref());
+    let method = (methods::find(&config.method)?.build)(&config.method_settings)?;
+    let normalize = Normalize::named(&config.normalize)?;
+    let augmentation = views::augmentation(&config.augmentation, config.image_size, normalize)?;
+    let loader = Loader::new(dataset, augmentation, loader_settings(config))?;
+    let steps_per_epoch = loader.batches_per_epoch() as u64;
+    let total_steps = u64::from(config.epochs) * steps_per_epoch;
+    let schedule = WarmupCosine {
+        base: config.lr * config.batch_size as f64 / 256.0,
+        warmup_steps: u64::from(config.warmup_epochs) * steps_per_epoch,
+        total_steps,
+    };
+
+    let folder = RunFolder::prepare(out, if_there)?;
+    interrupt::listen()?;
+    tch::set_num_threads(config.threads as i32);
+    let mut training = Training::start(config, &net, method.as_ref(), device)?;
+    if if_there == IfThere::Resume {
+        training.resume(&folder, config)?;
+    }
+    folder.write_config(config)?;
+    let mut log = StepLog::new(Metrics::resume_at(&folder, training.step)?, config.batch_size);
+    let batch_size = config.batch_size as u64;
+    let progress = Progress::new("pretrain", "images", total_steps * batch_size);
+    progress.resume_at(training.step * batch_size);
+    let mut saved = Instant::now();
+
+    for epoch in (training.step / steps_per_epoch) as u32..config.epochs {
+        let mut batches = loader.epoch(epoch, (training.step % steps_per_epoch) as usize);
+        while let Some(batch) = log.wait_for(|| batches.next()) {
+            let lr = schedule.at(training.step);
+            let inputs = batch?.tensors(device, config.precision.kind());
+            let loss = method.loss(&net, &training.weights, &inputs, Mode::Train)?;
+            let gradients = training.weights.gradients(&loss.total, false)?;
+            if device == Device::Cpu {
+                log::check_finite(&loss.total, training.step)?;
+            }
+            if config.clip_norm > 0.0 {
+                optim::clip_norm(&gradients, config.clip_norm);
+            }
+            training.optimizer.step(&training.weights, &gradients, lr);
+            training.step += 1;
+            method.after_step(&training.weights, training.step as f64 / total_steps as f64);
+            log.record(loss, lr);
+            if training.step % LOG_EVERY == 0 {
+                log.step_row(epoch, training.step)?;
+            }
+            progress.advance_with(batch_size, || log.note(epoch, config.epochs));
+            if let Some(stop) = interrupt::asked() {
+                training.save(&folder.step_checkpoint(training.step), config, epoch)?;
+                return Err(stop.hint(format!("step {} is saved; --resume continues from it", training.step)));
+            }
+        }
+        log.epoch_row(epoch, training.step)?;
+        let done = epoch + 1;
+        let kept = done % config.save_every == 0 || done == config.epochs;
+        if kept || saved.elapsed() >= RESUME_EVERY {
+            let path = if kept { folder.epoch_checkpoint(done) } else { folder.step_checkpoint(training.step) };
+            training.save(&path, config, done)?;
+            folder.remove_step_checkpoints_before(training.step)?;
+            saved = Instant::now();
+        }
+        write_bad_samples(&folder, &loader)?;
+    }
+    folder.remove_step_checkpoints_before(u64::MAX)?;
+    Ok(Outcome {
+        steps: training.step,
+        loss: log.epoch_loss(),
+        seconds: log.seconds(),
+        images_per_s: log.images_per_s(),
+        data_wait: log.data_wait(),
+        bad_samples: loader.bad_samples().len(),
+        checkpoint: folder.epoch_checkpoint(config.epochs),
+    })
+}
+
+fn loader_settings(config: &RunConfig) -> LoaderSettings {
+    LoaderSettings {
+        batch_size: config.batch_size,
+        order: Order::Shuffled,
+        seed: config.seed,
+        threads: config.threads,
+        prefetch: PREFETCH,
+        bad_budget: config.bad_budget,
+    }
+}
+
+fn write_bad_samples(folder: &RunFolder, loader: &Loader) -> Result<()> {
+    let bad = loader.bad_samples();
+    if bad.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<String> = bad.iter().filter_map(|sample| serde_json::to_string(sample).ok()).collect();
+    files::write_atomically(&folder.bad_samples_path(), (lines.join("\n") + "\n").as_bytes())
+}
