@@ -5,6 +5,7 @@
 pub mod error; // one line: what and where, then a hint
 pub mod rng; // counter-based random numbers, keyed by (seed, domain, epoch, index, view)
 pub mod files; // atomic writing
+pub mod feature_file; // matrices of features on disk
 pub mod progress; // bars and lines on stderr
 pub mod interrupt; // Ctrl-C and SIGTERM
 pub mod cuda; // the CUDA side of libtorch, on demand
