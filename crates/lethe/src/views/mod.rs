@@ -1,1 +1,138 @@
-//! views
+//! Random views of an image: a recipe is a list of steps a view, one file an operation.
+//!
+//! Every operation is a drawing of parameters, with torchvision's ranges, and a pure function of the image and what was
+//! drawn, equal to `torchvision.transforms.v2.functional` on float images. Images are interleaved `[height, width, 3]`
+//! f32 in `[0, 1]`.
+
+mod blur;
+mod color_jitter;
+mod crop;
+mod flip;
+mod grayscale;
+mod lanes;
+pub mod loader;
+mod normalize;
+mod recipes;
+mod resize;
+mod solarize;
+
+pub use blur::{Blur, gaussian_blur};
+pub use color_jitter::{ColorJitter, Jitter, adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation};
+pub use crop::{CropBox, RandomResizedCrop, resize_and_centre_crop, resized_crop};
+pub use flip::flip;
+pub use grayscale::grayscale;
+pub use loader::{BadSample, Batch, Epoch, Loader, LoaderSettings, Order};
+pub use normalize::{NORMALIZATIONS, Normalize};
+pub use recipes::{RECIPES, Recipe};
+pub use resize::Resizer;
+pub use solarize::solarize;
+
+use image::RgbImage;
+use rand::RngExt;
+
+use crate::error::{Error, Result};
+use crate::rng::Rng;
+
+/// How an image becomes one or more views of `size` x `size` pixels.
+#[derive(Debug, Clone)]
+pub struct Augmentation {
+    views: Vec<View>,
+    size: u32,
+    normalize: Normalize,
+}
+
+/// One view: a crop to its size, then steps that each happen with a probability.
+#[derive(Debug, Clone)]
+pub struct View {
+    pub crop: Crop,
+    pub steps: Vec<Step>,
+}
+
+#[derive(Debug, Clone)]
+pub enum Crop {
+    /// The shorter side resized to the view's size, and the middle.
+    Centre,
+    Random(RandomResizedCrop),
+}
+
+#[derive(Debug, Clone)]
+pub struct Step {
+    pub probability: f64,
+    pub op: Op,
+}
+
+#[derive(Debug, Clone)]
+pub enum Op {
+    Flip,
+    ColorJitter(ColorJitter),
+    Grayscale,
+    Blur(Blur),
+    Solarize,
+}
+
+/// The two views of `simclr`, `byol` or `vicreg`, as solo-learn has them for small images (up to 64 pixels) or larger.
+pub fn augmentation(name: &str, size: u32, normalize: Normalize) -> Result<Augmentation> {
+    let Some(recipe) = RECIPES.iter().find(|recipe| recipe.name == name) else {
+        let names: Vec<&str> = RECIPES.iter().map(|recipe| recipe.name).collect();
+        return Err(Error::usage(format!("{name}: unknown augmentation, expected one of {}", names.join(", "))));
+    };
+    Ok(Augmentation { views: (recipe.views)(size).into(), size, normalize })
+}
+
+impl Augmentation {
+    /// One view without chance: the shorter side resized to `size`, and the middle.
+    pub fn plain(size: u32, normalize: Normalize) -> Self {
+        Self { views: vec![View { crop: Crop::Centre, steps: Vec::new() }], size, normalize }
+    }
+
+    /// Views an image.
+    pub fn views(&self) -> usize {
+        self.views.len()
+    }
+
+    /// Width and height of a view in pixels.
+    pub fn size(&self) -> u32 {
+        self.size
+    }
+
+    /// Floats a view.
+    pub fn view_len(&self) -> usize {
+        3 * self.size as usize * self.size as usize
+    }
+
+    /// Writes view `view` of `image`, drawn from `rng` and normalised, to `out` `[size, size, 3]`.
+    pub fn apply(&self, image: &RgbImage, view: usize, rng: &mut Rng, scratch: &mut Scratch, out: &mut [f32]) {
+        let side = self.size as usize;
+        let Scratch { resizer, pixels, spare } = scratch;
+        pixels.resize(self.view_len(), 0.0);
+        let View { crop, steps } = &self.views[view];
+        match crop {
+            Crop::Centre => resize_and_centre_crop(image, side, resizer, pixels),
+            Crop::Random(crop) => {
+                let drawn = crop.draw(image.width(), image.height(), rng);
+                resized_crop(image, drawn, side, side, resizer, pixels);
+            }
+        }
+        for step in steps {
+            if !rng.random_bool(step.probability) {
+                continue;
+            }
+            match &step.op {
+                Op::Flip => flip(pixels, side),
+                Op::ColorJitter(jitter) => jitter.draw(rng).apply(pixels),
+                Op::Grayscale => grayscale(pixels),
+                Op::Blur(blur) => gaussian_blur(pixels, side, blur.draw(rng), spare),
+                Op::Solarize => solarize(pixels, solarize::THRESHOLD),
+            }
+        }
+        self.normalize.write(pixels, out);
+    }
+}
+
+/// Buffers that a thread uses again for every view.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    resizer: Resizer,
+    pixels: Vec<f32>,
+    spare: Vec<f32>,
+}

@@ -1,0 +1,353 @@
+//! Batches of views, computed beside the training.
+//!
+//! What a batch holds is a function of (seed, epoch, its place in the epoch): the number of threads, the prefetch depth
+//! and the batch an epoch is resumed at change when it is computed, and nothing else.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::JoinHandle;
+
+use image::RgbImage;
+use rand::RngExt;
+use rand::seq::SliceRandom;
+use rayon::prelude::*;
+use serde::Serialize;
+use tch::{Device, Kind, Tensor};
+
+use super::{Augmentation, Scratch};
+use crate::data::{Dataset, Fault};
+use crate::error::{Error, Result};
+use crate::rng::{self, Purpose};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// By (seed, epoch); images that do not fill the last batch are left out.
+    Shuffled,
+    /// The data's own; the last batch may be smaller.
+    Sequential,
+}
+
+#[derive(Debug, Clone)]
+pub struct LoaderSettings {
+    pub batch_size: usize,
+    pub order: Order,
+    pub seed: u64,
+    /// 0 for one a processor.
+    pub threads: usize,
+    /// Batches computed ahead, at least 1.
+    pub prefetch: usize,
+    /// The part of the images that may be broken; unless it is 0, one image always may.
+    pub bad_budget: f64,
+}
+
+impl Default for LoaderSettings {
+    fn default() -> Self {
+        Self { batch_size: 256, order: Order::Shuffled, seed: 0, threads: 0, prefetch: 2, bad_budget: 0.001 }
+    }
+}
+
+/// An image that could not be used.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct BadSample {
+    pub name: String,
+    pub reason: String,
+}
+
+/// The views of some images.
+pub struct Batch {
+    /// The images shown, in order. Where a broken image was replaced this is its substitute, so that labels fit.
+    pub indices: Vec<usize>,
+    /// Width and height in pixels.
+    pub size: u32,
+    /// For each view `[n, size, size, 3]`.
+    views: Vec<Vec<f32>>,
+}
+
+impl Batch {
+    /// One `[n, 3, size, size]` tensor a view, in channels-last memory format.
+    pub fn tensors(&self, device: Device, kind: Kind) -> Vec<Tensor> {
+        let (n, side) = (self.indices.len() as i64, i64::from(self.size));
+        self.views
+            .iter()
+            .map(|view| {
+                Tensor::from_slice(view).view([n, side, side, 3]).permute([0, 3, 1, 2]).to_kind(kind).to(device)
+            })
+            .collect()
+    }
+
+    /// The values of a view, `[n, size, size, 3]`.
+    pub fn view(&self, view: usize) -> &[f32] {
+        &self.views[view]
+    }
+}
+
+/// Computes batches with its own threads.
+pub struct Loader {
+    shared: Arc<Shared>,
+}
+
+/// What the background threads need.
+struct Shared {
+    dataset: Arc<dyn Dataset>,
+    augmentation: Augmentation,
+    settings: LoaderSettings,
+    pool: rayon::ThreadPool,
+    /// By index, so that an image is listed once.
+    bad: Mutex<BTreeMap<usize, BadSample>>,
+    cache: Cache,
+}
+
+impl Loader {
+    /// # Errors
+    /// A batch size of 0, or more than there are images to fill one shuffled batch.
+    pub fn new(dataset: Arc<dyn Dataset>, augmentation: Augmentation, settings: LoaderSettings) -> Result<Self> {
+        if settings.batch_size == 0 {
+            return Err(Error::usage("batch size is 0, expected at least 1"));
+        }
+        if dataset.is_empty() {
+            return Err(Error::usage("the data set has no images"));
+        }
+        if settings.order == Order::Shuffled && settings.batch_size > dataset.len() {
+            return Err(Error::usage(format!(
+                "batch size {} is more than the {} images of the data set",
+                settings.batch_size,
+                dataset.len()
+            ))
+            .hint(format!("pass --batch-size {} or less", dataset.len())));
+        }
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(settings.threads)
+            .thread_name(|i| format!("loader-{i}"))
+            .build()
+            .map_err(|error| Error::failed(format!("cannot start {} loader threads: {error}", settings.threads)))?;
+        let cache = Cache::new(dataset.len());
+        let shared = Shared { dataset, augmentation, settings, pool, bad: Mutex::default(), cache };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    pub fn dataset(&self) -> &Arc<dyn Dataset> {
+        &self.shared.dataset
+    }
+
+    pub fn batches_per_epoch(&self) -> usize {
+        let (images, batch) = (self.shared.dataset.len(), self.shared.settings.batch_size);
+        match self.shared.settings.order {
+            Order::Shuffled => images / batch,
+            Order::Sequential => images.div_ceil(batch),
+        }
+    }
+
+    /// The batches of `epoch` from `first_batch` on. Work begins at once and ends when the result is dropped.
+    pub fn epoch(&self, epoch: u32, first_batch: usize) -> Epoch {
+        // One finished batch waits in the producer's hands, the others in the channel.
+        let (sender, receiver) = sync_channel(self.shared.settings.prefetch.max(1) - 1);
+        let stop = Arc::new(AtomicBool::new(false));
+        let batches = first_batch..self.batches_per_epoch();
+        let left = batches.len();
+        let producer = {
+            let (shared, stop) = (Arc::clone(&self.shared), Arc::clone(&stop));
+            std::thread::spawn(move || shared.produce(epoch, batches, &stop, &sender))
+        };
+        Epoch { receiver: Some(receiver), producer: Some(producer), stop, left }
+    }
+
+    /// Every broken image met so far, sorted by name.
+    pub fn bad_samples(&self) -> Vec<BadSample> {
+        self.shared.bad_samples()
+    }
+}
+
+impl Shared {
+    /// Computes `batches` of `epoch` in order and sends them, until an error or until nobody listens.
+    fn produce(
+        &self,
+        epoch: u32,
+        batches: std::ops::Range<usize>,
+        stop: &AtomicBool,
+        sender: &SyncSender<Result<Batch>>,
+    ) {
+        let order = self.order(epoch);
+        let batch_size = self.settings.batch_size;
+        for batch in batches {
+            let indices = &order[batch * batch_size..order.len().min((batch + 1) * batch_size)];
+            let batch = self.batch(epoch, indices, stop);
+            let failed = batch.is_err();
+            if stop.load(Ordering::Relaxed) || sender.send(batch).is_err() || failed {
+                return;
+            }
+        }
+    }
+
+    fn order(&self, epoch: u32) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.dataset.len()).collect();
+        if self.settings.order == Order::Shuffled {
+            order.shuffle(&mut rng::keyed(self.settings.seed, Purpose::Order, epoch, 0, 0));
+        }
+        order
+    }
+
+    fn batch(&self, epoch: u32, indices: &[usize], stop: &AtomicBool) -> Result<Batch> {
+        thread_local! {
+            static SCRATCH: std::cell::RefCell<Scratch> = std::cell::RefCell::default();
+        }
+        let view_len = self.augmentation.view_len();
+        let mut views = vec![vec![0.0; indices.len() * view_len]; self.augmentation.views()];
+        let mut outs: Vec<Vec<&mut [f32]>> = indices.iter().map(|_| Vec::with_capacity(views.len())).collect();
+        for view in &mut views {
+            for (outs, out) in outs.iter_mut().zip(view.chunks_exact_mut(view_len)) {
+                outs.push(out);
+            }
+        }
+        let shown = self.pool.install(|| {
+            indices
+                .par_iter()
+                .zip(outs)
+                .map(|(&index, outs)| {
+                    if stop.load(Ordering::Relaxed) {
+                        return Ok(index);
+                    }
+                    SCRATCH.with_borrow_mut(|scratch| self.views_of(epoch, index, outs, scratch))
+                })
+                .collect::<Vec<Result<usize>>>()
+        });
+        // The budget comes first: many broken images are the cause, a missing substitute a consequence.
+        self.check_budget()?;
+        let indices = shown.into_iter().collect::<Result<_>>()?;
+        Ok(Batch { indices, size: self.augmentation.size(), views })
+    }
+
+    /// Writes the views of image `index`, or of its substitute, and gives the index of the one shown.
+    fn views_of(&self, epoch: u32, index: usize, outs: Vec<&mut [f32]>, scratch: &mut Scratch) -> Result<usize> {
+        let (shown, fresh);
+        let image = match self.cache.get(index) {
+            Some(image) => {
+                shown = index;
+                image
+            }
+            None => {
+                (shown, fresh) = self.decode(epoch, index)?;
+                self.cache.keep(shown, &fresh);
+                &fresh
+            }
+        };
+        for (view, out) in outs.into_iter().enumerate() {
+            let mut rng = rng::keyed(self.settings.seed, Purpose::View, epoch, index as u64, view as u32);
+            self.augmentation.apply(image, view, &mut rng, scratch, out);
+        }
+        Ok(shown)
+    }
+
+    /// Image `index`, or where it is broken one drawn by (seed, epoch, index), and the index of the one it is.
+    fn decode(&self, epoch: u32, index: usize) -> Result<(usize, RgbImage)> {
+        const TRIES: usize = 64;
+        let mut rng = rng::keyed(self.settings.seed, Purpose::Substitute, epoch, index as u64, 0);
+        let mut candidate = index;
+        for _ in 0..=TRIES {
+            match self.dataset.image(candidate) {
+                Ok(image) => return Ok((candidate, image)),
+                Err(fault) => self.record(candidate, fault),
+            }
+            candidate = rng.random_range(0..self.dataset.len());
+        }
+        Err(Error::failed(format!(
+            "{}: broken, and so are {TRIES} images drawn in its place",
+            self.dataset.name(index)
+        )))
+    }
+
+    fn record(&self, index: usize, Fault { name, reason }: Fault) {
+        self.bad.lock().expect("no holder panics").insert(index, BadSample { name, reason });
+    }
+
+    fn bad_samples(&self) -> Vec<BadSample> {
+        let mut samples: Vec<BadSample> = self.bad.lock().expect("no holder panics").values().cloned().collect();
+        samples.sort();
+        samples
+    }
+
+    fn check_budget(&self) -> Result<()> {
+        let budget = self.settings.bad_budget;
+        let images = self.dataset.len();
+        let allowed = if budget > 0.0 { ((budget * images as f64) as usize).max(1) } else { 0 };
+        let count = self.bad.lock().expect("no holder panics").len();
+        if count <= allowed {
+            return Ok(());
+        }
+        let first = self.bad_samples().swap_remove(0);
+        let are = if count == 1 { "image is" } else { "images are" };
+        Err(Error::failed(format!(
+            "{count} of {images} {are} broken, more than the {allowed} allowed; the first: {}: {}",
+            first.name, first.reason
+        ))
+        .hint("mend or remove these files, or allow more of them"))
+    }
+}
+
+/// The batches of an epoch, in order.
+pub struct Epoch {
+    receiver: Option<Receiver<Result<Batch>>>,
+    producer: Option<JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
+    left: usize,
+}
+
+impl Iterator for Epoch {
+    type Item = Result<Batch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            return None;
+        }
+        let batch = self.receiver.as_ref()?.recv();
+        let batch = batch.unwrap_or_else(|_| Err(Error::failed("internal error: a loader thread ended early")));
+        self.left = if batch.is_ok() { self.left - 1 } else { 0 };
+        Some(batch)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, Some(self.left))
+    }
+}
+
+impl Drop for Epoch {
+    /// Ends the work: whoever waits to send finds nobody listening, whoever computes stops at the next image.
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.receiver = None;
+        if let Some(producer) = self.producer.take() {
+            // A panic there was reported by `next`.
+            let _ = producer.join();
+        }
+    }
+}
+
+/// Decoded images kept in memory, until they fill it: decoding a small image takes longer than augmenting it.
+struct Cache {
+    images: Vec<OnceLock<Box<RgbImage>>>,
+    used: AtomicUsize,
+}
+
+impl Cache {
+    const BYTES: usize = 1 << 30;
+    /// Larger images are so many bytes that few would fit.
+    const MAX_IMAGE: usize = 3 * 128 * 128;
+
+    fn new(images: usize) -> Self {
+        Self { images: (0..images).map(|_| OnceLock::new()).collect(), used: AtomicUsize::new(0) }
+    }
+
+    fn get(&self, index: usize) -> Option<&RgbImage> {
+        self.images[index].get().map(Box::as_ref)
+    }
+
+    fn keep(&self, index: usize, image: &RgbImage) {
+        let bytes = image.as_raw().len();
+        if bytes > Self::MAX_IMAGE || self.used.load(Ordering::Relaxed) + bytes > Self::BYTES {
+            return;
+        }
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+        let _ = self.images[index].set(Box::new(image.clone()));
+    }
+}
