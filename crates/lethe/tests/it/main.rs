@@ -7,3 +7,4 @@ mod optim;
 mod pretrain;
 #[allow(dead_code, reason = "not every helper has a user yet")]
 mod support;
+mod undo;
