@@ -1,1 +1,44 @@
-//! Float64 measures of a feature matrix.
+//! Numbers that say something about a matrix of features without a look at the images: how many directions it
+//! uses, how its spectrum decays, how near two views of an image lie, and how well neighbours share a label.
+//!
+//! A feature matrix `z` is `[n, d]`, a row an image or a view; everything is computed in float64 (k-NN searches in
+//! float32). A measure is a function of a matrix, and a row of [`MEASURES`], which computes all of them from one
+//! [`Rows`] and so scales the rows and solves for the spectrum once.
+//!
+//! Two groupings of rows are known: class labels, one a row; and pairs, where row `i` and row `i + n/2` are two views
+//! of an image. "Unit rows" are rows divided by their Euclidean length; a row of zeros has no direction and is an
+//! error where they are needed, rather than a row that quietly counts as orthogonal to all.
+//!
+//! ```
+//! use lethe_measures::{Groups, MEASURES, Rows};
+//! let z = ndarray::array![[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 3.0], [1.0, 1.0, 0.0]];
+//! let rows = Rows::new(z.view(), Groups::Pairs, 0.5)?;
+//! let rankme = MEASURES.iter().find(|measure| measure.name == "rankme").unwrap();
+//! assert!((rankme.of)(&rows)? > 2.0);
+//! assert_eq!((rankme.of)(&rows)?, lethe_measures::rankme(z.view())?);
+//! # Ok::<(), lethe_measures::MeasureError>(())
+//! ```
+
+mod alignment;
+mod alpha_req;
+mod coding_rate;
+mod effective_rank;
+mod error;
+pub mod knn;
+mod lidar;
+mod measures;
+mod rankme;
+mod rows;
+mod spectrum;
+mod uniformity;
+
+pub use alignment::alignment;
+pub use alpha_req::alpha_req;
+pub use coding_rate::{Rates, class_rates, coding_rate, pair_rates};
+pub use effective_rank::effective_rank;
+pub use error::MeasureError;
+pub use lidar::lidar;
+pub use measures::{MEASURES, Measure, Needs};
+pub use rankme::rankme;
+pub use rows::{Groups, Rows};
+pub use uniformity::uniformity;

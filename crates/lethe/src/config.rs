@@ -124,13 +124,21 @@ impl RunConfig {
             let least = if *key == "batch_size" { 2 } else { 1 };
             return Err(Error::usage(format!("{key} must be at least {least}")));
         }
-        let rates = [("lr", self.lr), ("weight_decay", self.weight_decay), ("clip_norm", self.clip_norm), ("bad_budget", self.bad_budget)];
+        let rates = [
+            ("lr", self.lr),
+            ("weight_decay", self.weight_decay),
+            ("clip_norm", self.clip_norm),
+            ("bad_budget", self.bad_budget),
+        ];
         if let Some((key, value)) = rates.iter().find(|(_, value)| !value.is_finite() || *value < 0.0) {
             return Err(Error::usage(format!("{key} must be a number of at least 0, not {value}")));
         }
         if self.batch_size > images {
-            return Err(Error::usage(format!("batch_size {} is larger than the data set ({images} images)", self.batch_size))
-                .hint(format!("--batch-size {}", images.max(2))));
+            return Err(Error::usage(format!(
+                "batch_size {} is larger than the data set ({images} images)",
+                self.batch_size
+            ))
+            .hint(format!("--batch-size {}", images.max(2))));
         }
         self.encoder_spec().build()?;
         device(&self.device)?;
@@ -175,7 +183,10 @@ pub fn device(name: &str) -> Result<Device> {
                 index.parse().map_err(|_| Error::usage(format!("--device {name}: expected cpu or cuda:N")))?;
             crate::cuda::load()?;
             if index >= tch::Cuda::device_count() as usize {
-                return Err(Error::failed(format!("--device {name}: this machine has {} CUDA devices", tch::Cuda::device_count())));
+                return Err(Error::failed(format!(
+                    "--device {name}: this machine has {} CUDA devices",
+                    tch::Cuda::device_count()
+                )));
             }
             Ok(Device::Cuda(index))
         }
@@ -188,8 +199,12 @@ pub fn available_threads() -> usize {
 }
 
 /// The side of small images as they are; 224 for photographs.
-fn image_size_of(dataset: &dyn Dataset, data: &str) -> Result<u32> {
-    let mut sizes = (0..dataset.len().min(SIZE_PROBE)).filter_map(|i| dataset.image(i).ok()).map(|image| image.dimensions());
+///
+/// # Errors
+/// When the images differ in size, or none can be read; `data` is the specification that opened them.
+pub fn image_size_of(dataset: &dyn Dataset, data: &str) -> Result<u32> {
+    let mut sizes =
+        (0..dataset.len().min(SIZE_PROBE)).filter_map(|i| dataset.image(i).ok()).map(|image| image.dimensions());
     let Some(first) = sizes.next() else {
         return Err(Error::failed(format!("--data {data}: none of the first images can be read")));
     };

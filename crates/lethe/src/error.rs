@@ -51,8 +51,14 @@ impl Error {
 
     /// Puts the place before what happened: `PATH: what`.
     #[must_use]
-    pub fn at(mut self, path: &Path) -> Self {
-        self.what = format!("{}: {}", path.display(), self.what);
+    pub fn at(self, path: &Path) -> Self {
+        self.of(&path.display().to_string())
+    }
+
+    /// Puts what it concerns before what happened: `SUBJECT: what`.
+    #[must_use]
+    pub fn of(mut self, subject: &str) -> Self {
+        self.what = format!("{subject}: {}", self.what);
         self
     }
 }
@@ -91,11 +97,13 @@ impl<T> At<T> for Result<T> {
     }
 }
 
-fn io_text(error: &std::io::Error) -> String {
+pub(crate) fn io_text(error: &std::io::Error) -> String {
     use std::io::ErrorKind;
     match error.kind() {
         ErrorKind::NotFound => "no such file or folder".into(),
         ErrorKind::PermissionDenied => "permission denied".into(),
+        ErrorKind::NotADirectory => "a part of the path is a file, not a folder".into(),
+        ErrorKind::IsADirectory => "it is a folder".into(),
         ErrorKind::StorageFull => "no space left on the disk".into(),
         _ => error.to_string(),
     }

@@ -1,10 +1,112 @@
-//! `lethe evaluate`.
+//! `lethe evaluate`: how good an encoder's features are.
 
-use crate::error::{Error, Result};
+use std::path::PathBuf;
 
+use crate::encoders::{EncoderSpec, Stem};
+use crate::error::Result;
+use crate::evaluate::{self, Evaluation, EvaluationRow, Model, Sight};
+use crate::views::Loader;
+use crate::{config, data, files};
+
+use super::images::{ImageArgs, say_bad_samples};
+
+/// Judges features by k-NN and a linear probe
 #[derive(clap::Args)]
-pub(super) struct Args {}
+#[command(after_help = "Protocols:
+  knn-20   k-NN by cosine, 20 neighbours weighted by exp(cosine / 0.1)
+  knn-200  the same with 200 neighbours; knn stands for both
+  linear   multinomial logistic regression on standardised features, C = 1
+Example:
+  lethe evaluate runs/simclr/checkpoints/epoch-0200.safetensors --data cifar/train --test cifar/test
+  lethe evaluate --encoder resnet18 --stem cifar --seed 0 --data cifar/train --test cifar/test")]
+pub(super) struct Args {
+    /// Checkpoints, of any format
+    #[arg(value_name = "CKPT", required_unless_present = "encoder")]
+    checkpoints: Vec<PathBuf>,
+    /// Labelled images that the protocols learn from
+    #[arg(long, value_name = "TRAIN")]
+    data: String,
+    /// Labelled images that they are asked about
+    #[arg(long, value_name = "TEST")]
+    test: String,
+    /// knn-20, knn-200, knn, linear
+    #[arg(long, value_name = "NAMES", default_value = "knn,linear")]
+    protocol: String,
+    /// last, all, or names such as stage3,stage4
+    #[arg(long, value_name = "NAMES", default_value = "last")]
+    stage: String,
+    /// An untrained encoder of this kind, as a control: resnet18, resnet34-w16, ..
+    #[arg(long, value_name = "E")]
+    encoder: Option<String>,
+    /// Its first convolution: cifar or imagenet [default: cifar up to 64 pixels]
+    #[arg(long, requires = "encoder")]
+    stem: Option<Stem>,
+    /// Of its weights, which are those that pretrain with this seed starts from
+    #[arg(long, default_value_t = 0, requires = "encoder")]
+    seed: u64,
+    #[command(flatten)]
+    images: ImageArgs,
+    /// Write evaluation.json here as well
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
 
-pub(super) fn run(_args: Args) -> Result<()> {
-    Err(Error::failed("not built yet"))
+pub(super) fn run(args: Args) -> Result<()> {
+    let device = args.images.start()?;
+    let protocols = evaluate::choose_protocols(&args.protocol)?;
+    let (train, test) = (data::open(&args.data)?, data::open(&args.test)?);
+    let untrained = args.encoder.as_ref().map(|name| {
+        let stem = match args.stem {
+            Some(stem) => stem,
+            None => Stem::for_size(args.images.image_size.map_or_else(|| config::image_size_of(train.as_ref(), &args.data), Ok)?),
+        };
+        Model::untrained(&EncoderSpec::new(name, stem), args.seed, device)
+    });
+    let models = args.checkpoints.iter().map(|path| Model::open(path, device)).chain(untrained);
+
+    let mut evaluation = Evaluation::new(&args.data, train.len(), &args.test, test.len());
+    // Decoded images stay in the loaders, so checkpoints that see alike share them.
+    let mut loaders: Option<(Sight, Loader, Loader)> = None;
+    for model in models {
+        let model = model?;
+        let stages = evaluate::choose_stages(model.encoder.as_ref(), &args.stage)?;
+        let sight = args.images.sight(&model, train.as_ref(), &args.data)?;
+        let (_, bank, queries) = match &mut loaders {
+            Some(kept) if kept.0 == sight => kept,
+            other => {
+                let sides = [&train, &test].map(|side| args.images.plain(side, &sight));
+                let [bank, queries] = sides;
+                other.insert((sight.clone(), bank?, queries?))
+            }
+        };
+        for scores in evaluate::evaluate(&model, bank, queries, &stages, &protocols)? {
+            evaluation.rows.push(EvaluationRow::new(&model, &sight, scores));
+        }
+    }
+    if let Some((_, bank, queries)) = &loaders {
+        say_bad_samples(bank);
+        say_bad_samples(queries);
+    }
+    if let Some(out) = &args.out {
+        files::write_atomically(out, evaluation.to_json().as_bytes())?;
+    }
+    if args.json {
+        return super::print(&evaluation.to_json());
+    }
+    let chosen: Vec<&str> = protocols.iter().map(|protocol| protocol.name).collect();
+    let mut table = super::table(&[&["checkpoint", "epoch", "stage", "d"], chosen.as_slice()].concat());
+    for row in &evaluation.rows {
+        let mut cells = vec![
+            row.checkpoint.clone(),
+            row.epoch.map_or("-".into(), |epoch| epoch.to_string()),
+            row.scores.stage.clone(),
+            row.scores.dimension.to_string(),
+        ];
+        cells.extend(row.scores.accuracy.values().map(|accuracy| format!("{accuracy:.4}")));
+        table.add_row(cells);
+    }
+    super::print(&table.to_string())
 }

@@ -1,10 +1,80 @@
-//! `lethe features`.
+//! `lethe features`: pooled features for other tools.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::data;
 use crate::error::{Error, Result};
+use crate::evaluate::{self, Format, Model};
+use crate::progress::Progress;
 
+use super::images::{ImageArgs, say_bad_samples};
+
+/// Writes the pooled features of an encoder, a row an image in the data's order
 #[derive(clap::Args)]
-pub(super) struct Args {}
+#[command(after_help = "Example:
+  lethe features epoch-0200.safetensors --data cifar/test --stages stage3,stage4 --out test.safetensors
+  lethe features resnet50.pth --data photos --stages last --out photos.npy")]
+pub(super) struct Args {
+    /// A checkpoint, of any format
+    #[arg(value_name = "CKPT")]
+    checkpoint: PathBuf,
+    /// Images: a folder, CIFAR binaries or shapes[:n=..,spurious=..]; @n=5000,skip=0 takes a part
+    #[arg(long, value_name = "D")]
+    data: String,
+    /// last, all, or names such as stage3,stage4
+    #[arg(long, value_name = "NAMES", default_value = "all")]
+    stages: String,
+    /// .safetensors: a tensor a stage and `labels`; .npy: one stage, labels beside it; .csv
+    #[arg(long, value_name = "F")]
+    out: PathBuf,
+    #[command(flatten)]
+    images: ImageArgs,
+    /// Print one JSON object: the files and the shapes in them
+    #[arg(long)]
+    json: bool,
+}
 
-pub(super) fn run(_args: Args) -> Result<()> {
-    Err(Error::failed("not built yet"))
+pub(super) fn run(args: Args) -> Result<()> {
+    let device = args.images.start()?;
+    let format = Format::of(&args.out)?;
+    let model = Model::open(&args.checkpoint, device)?;
+    let stages = evaluate::choose_stages(model.encoder.as_ref(), &args.stages)?;
+    if format == Format::Npy && stages.len() > 1 {
+        return Err(Error::usage(format!("--stages {}: an .npy file holds one stage", args.stages))
+            .hint("ask for one with --stages, or write .safetensors"));
+    }
+    let dataset = data::open(&args.data)?;
+    let sight = args.images.sight(&model, dataset.as_ref(), &args.data)?;
+    let loader = args.images.plain(&dataset, &sight)?;
+    let progress = Progress::new("features", "images", dataset.len() as u64);
+    let features = evaluate::extract(model.encoder.as_ref(), &model.weights, &loader, &stages, &progress)?;
+    progress.finish();
+    say_bad_samples(&loader);
+    let metadata = BTreeMap::from([
+        ("checkpoint".to_owned(), model.name.clone()),
+        ("data".to_owned(), args.data.clone()),
+        ("image_size".to_owned(), sight.size.to_string()),
+        ("normalize".to_owned(), sight.normalize.clone()),
+    ]);
+    let written = evaluate::write_features(&args.out, &features, &metadata)?;
+    if args.json {
+        let shapes: serde_json::Map<String, serde_json::Value> =
+            features.stages.iter().map(|(name, rows)| (name.clone(), json!([rows.nrows(), rows.ncols()]))).collect();
+        return super::print_json(&json!({
+            "files": written, "stages": shapes, "labels": features.labels.is_some(),
+            "image_size": sight.size, "normalize": sight.normalize,
+        }));
+    }
+    let mut table = super::table(&["stage", "images", "d"]);
+    for (name, rows) in &features.stages {
+        table.add_row([name.clone(), rows.nrows().to_string(), rows.ncols().to_string()]);
+    }
+    super::print(&table.to_string())?;
+    for path in &written {
+        super::print(&path.display().to_string())?;
+    }
+    Ok(())
 }

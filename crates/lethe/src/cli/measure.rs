@@ -1,10 +1,166 @@
-//! `lethe measure`.
+//! `lethe measure`: the measures of any features from any tool.
 
+use std::path::PathBuf;
+
+use indexmap::IndexMap;
+use lethe_measures::{Groups, MEASURES, MeasureError, Rows};
+use ndarray::Array2;
+use serde::Serialize;
+
+use super::{print, print_json, table};
 use crate::error::{Error, Result};
+use crate::feature_file;
+use crate::progress::{self, Progress};
 
+/// Measures features from any tool, without labels or with them
 #[derive(clap::Args)]
-pub(super) struct Args {}
+#[command(after_help = "Example:
+  lethe measure features.npy --labels labels.npy
+  lethe measure features.safetensors --key stage4 --json
 
-pub(super) fn run(_args: Args) -> Result<()> {
-    Err(Error::failed("not built yet"))
+An .npy holds a 2-D array, a row an image. Of a safetensors file every 2-D float tensor is measured, and its 1-D
+integer tensor `labels` gives the classes. Coding rates are in nats, of rows scaled to unit length; compare them, and
+LiDAR, only at equal eps2, rows and columns.")]
+pub(super) struct Args {
+    /// Features: .npy or safetensors
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Class labels: an .npy of integers, one a row; groups the rows of the compressed rate
+    #[arg(long, value_name = "L.npy", conflicts_with = "pairs")]
+    labels: Option<PathBuf>,
+    /// Row i and row i + n/2 are two views of an image
+    #[arg(long)]
+    pairs: bool,
+    /// Squared precision of the coding rate
+    #[arg(long, default_value_t = 0.5, value_parser = positive)]
+    eps2: f64,
+    /// Only this tensor of a safetensors file
+    #[arg(long, value_name = "NAME")]
+    key: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+fn positive(text: &str) -> std::result::Result<f64, String> {
+    text.parse().ok().filter(|value: &f64| *value > 0.0 && value.is_finite()).ok_or("expected a positive number".into())
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    file: &'a str,
+    eps2: f64,
+    groups: Option<&'static str>,
+    #[serde(flatten)]
+    content: Content,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Content {
+    /// Of an `.npy`, or of the tensor that `--key` chose.
+    One(Measured),
+    /// Of a safetensors file.
+    Named { tensors: IndexMap<String, Measured> },
+}
+
+/// The measures of one matrix; those that it does not allow are null, with a reason in `skipped`.
+#[derive(Serialize)]
+struct Measured {
+    n: usize,
+    d: usize,
+    measures: IndexMap<&'static str, Option<f64>>,
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    skipped: IndexMap<&'static str, String>,
+}
+
+pub(super) fn run(args: Args) -> Result<()> {
+    let features = feature_file::read(&args.file, args.key.as_deref())?;
+    let labels = match &args.labels {
+        Some(path) => Some(feature_file::read_labels(path)?),
+        None => features.labels.filter(|_| !args.pairs),
+    };
+    let (groups, groups_name) = match &labels {
+        Some(labels) => (Groups::Labels(labels), Some("labels")),
+        None if args.pairs => (Groups::Pairs, Some("pairs")),
+        None => (Groups::None, None),
+    };
+    let asked = MEASURES.iter().filter(|measure| measure.needs.met_by(groups)).count() * features.matrices.len();
+    let progress = Progress::new("measuring", "measures", asked as u64);
+    let mut measured = IndexMap::new();
+    for (name, matrix) in features.matrices {
+        let place = |error| match name.as_str() {
+            "" => explain(error).at(&args.file),
+            name => explain(error).at(format!("tensor {name}").as_ref()).at(&args.file),
+        };
+        let measures = measure(&matrix, groups, args.eps2, &progress).map_err(place)?;
+        measured.insert(name, measures);
+    }
+    progress.finish();
+    if !args.json {
+        return print_table(&args, groups_name, &measured);
+    }
+    let content = match measured.len() {
+        1 if args.key.is_some() || measured.contains_key("") => {
+            Content::One(measured.swap_remove_index(0).expect("one").1)
+        }
+        _ => Content::Named { tensors: measured },
+    };
+    print_json(&Report { file: &args.file.to_string_lossy(), eps2: args.eps2, groups: groups_name, content })
+}
+
+/// A matrix that is broken fails as a whole; one that is too small or too plain for a measure goes without it.
+fn measure(
+    matrix: &Array2<f64>,
+    groups: Groups,
+    eps2: f64,
+    progress: &Progress,
+) -> std::result::Result<Measured, MeasureError> {
+    let rows = Rows::new(matrix.view(), groups, eps2)?;
+    let (n, d) = matrix.dim();
+    let mut measured = Measured { n, d, measures: IndexMap::new(), skipped: IndexMap::new() };
+    for measure in MEASURES.iter().filter(|measure| measure.needs.met_by(groups)) {
+        let value = (measure.of)(&rows);
+        progress.advance(1);
+        if let Err(error) = &value {
+            measured.skipped.insert(measure.name, error.to_string());
+        }
+        measured.measures.insert(measure.name, value.ok());
+    }
+    Ok(measured)
+}
+
+fn explain(error: MeasureError) -> Error {
+    let explained = Error::failed(error.to_string());
+    match error {
+        MeasureError::NonFinite { .. } | MeasureError::TooLarge { .. } => {
+            explained.hint("rows and columns count from 0")
+        }
+        MeasureError::UnevenViews { .. } => explained.hint("--pairs takes row i and row i + n/2 as views of one image"),
+        _ => explained,
+    }
+}
+
+fn print_table(args: &Args, groups: Option<&str>, measured: &IndexMap<String, Measured>) -> Result<()> {
+    let value = |name: &str| if name.is_empty() { "value".to_owned() } else { name.to_owned() };
+    let header: Vec<String> =
+        std::iter::once("measure".to_owned()).chain(measured.keys().map(|name| value(name))).collect();
+    let mut table = table(&header.iter().map(String::as_str).collect::<Vec<_>>());
+    let row = |name: &str, cell: &dyn Fn(&Measured) -> String| {
+        std::iter::once(name.to_owned()).chain(measured.values().map(cell)).collect::<Vec<_>>()
+    };
+    table.add_row(row("n", &|measured| measured.n.to_string()));
+    table.add_row(row("d", &|measured| measured.d.to_string()));
+    for name in measured[0].measures.keys() {
+        table.add_row(row(name, &|measured| measured.measures[name].map_or("-".into(), |value| format!("{value:.4}"))));
+    }
+    print(&format!("{}: eps2 {}, grouped by {}", args.file.display(), args.eps2, groups.unwrap_or("nothing")))?;
+    print(&table.to_string())?;
+    for (tensor, measured) in measured {
+        let of = if tensor.is_empty() { String::new() } else { format!(" of {tensor}") };
+        for (name, reason) in &measured.skipped {
+            progress::say(&format!("{name}{of}: {reason}"));
+        }
+    }
+    Ok(())
 }

@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 
+pub use subset::sample;
+
 /// Images by index, with or without labels.
 pub trait Dataset: Send + Sync {
     fn len(&self) -> usize;

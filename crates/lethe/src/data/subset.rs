@@ -1,5 +1,6 @@
 //! A seeded part of a data set.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use image::RgbImage;
@@ -32,12 +33,22 @@ impl Subset {
             return Err(Error::usage(format!("{shown}: images {skip} to {skip} + {n} of {}", whole.len()))
                 .hint("n must be at least 1 and skip + n at most the number of images"));
         };
+        Ok(Self::take(whole, skip..end, seed))
+    }
+
+    /// The images at the places `range`, which the data set has, of a permutation drawn from `seed`.
+    fn take(whole: Arc<dyn Dataset>, range: Range<usize>, seed: u64) -> Self {
         let mut order: Vec<usize> = (0..whole.len()).collect();
         order.shuffle(&mut rng::once(seed, Purpose::Sample));
-        let indices = order[skip..end].to_vec();
+        let indices = order[range].to_vec();
         let labels = whole.labels().map(|labels| indices.iter().map(|&i| labels[i]).collect());
-        Ok(Self { whole, indices, labels })
+        Self { whole, indices, labels }
     }
+}
+
+/// `n` images drawn from `seed`; all of them, in order, where there are no more.
+pub fn sample(whole: Arc<dyn Dataset>, n: usize, seed: u64) -> Arc<dyn Dataset> {
+    if n >= whole.len() { whole } else { Arc::new(Subset::take(whole, 0..n, seed)) }
 }
 
 impl Dataset for Subset {

@@ -30,6 +30,9 @@ pub trait Encoder: Send + Sync {
 
     fn stages(&self) -> &[Stage];
 
+    /// Names and shapes of all its tensors, torchvision's, in torchvision's order.
+    fn shapes(&self) -> Vec<(String, Vec<i64>)>;
+
     /// Fresh weights under torchvision's names.
     fn init(&self, rng: &mut Rng) -> Weights;
 

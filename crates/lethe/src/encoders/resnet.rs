@@ -127,6 +127,25 @@ impl ResNet {
         convolutions
     }
 
+    /// Every convolution with the shape of its weight and the batch-norm that follows it, in torchvision's order.
+    fn layers(&self) -> Vec<(String, [i64; 4], String)> {
+        let kernel = match self.stem {
+            Stem::Cifar => 3,
+            Stem::Imagenet => 7,
+        };
+        let mut layers = vec![("conv1".to_owned(), [self.width, 3, kernel, kernel], "bn1".to_owned())];
+        for stage in 1..=4 {
+            for block in 0..self.depth.blocks()[stage - 1] {
+                let at = format!("layer{stage}.{block}");
+                for (name, input, output, kernel, _) in self.convolutions(stage, block) {
+                    let bn = if name == "downsample.0" { "downsample.1".into() } else { name.replace("conv", "bn") };
+                    layers.push((format!("{at}.{name}"), [output, input, kernel, kernel], format!("{at}.{bn}")));
+                }
+            }
+        }
+        layers
+    }
+
     fn block(&self, stage: usize, block: usize, w: &Weights, x: &Tensor, mode: Mode) -> Tensor {
         let at = |name: &str| format!("layer{stage}.{block}.{name}");
         let convolutions = self.convolutions(stage, block);
@@ -164,23 +183,23 @@ impl Encoder for ResNet {
         &self.stages
     }
 
+    fn shapes(&self) -> Vec<(String, Vec<i64>)> {
+        let mut shapes = Vec::new();
+        for (convolution, shape, batch_norm) in self.layers() {
+            shapes.push((format!("{convolution}.weight"), shape.to_vec()));
+            for part in ["weight", "bias", "running_mean", "running_var"] {
+                shapes.push((format!("{batch_norm}.{part}"), vec![shape[0]]));
+            }
+            shapes.push((format!("{batch_norm}.num_batches_tracked"), Vec::new()));
+        }
+        shapes
+    }
+
     fn init(&self, rng: &mut Rng) -> Weights {
         let mut w = Weights::new();
-        let kernel = match self.stem {
-            Stem::Cifar => 3,
-            Stem::Imagenet => 7,
-        };
-        w.insert("conv1.weight", nn::kaiming_normal(&[self.width, 3, kernel, kernel], rng));
-        w.extend(nn::batch_norm_init("bn1", self.width));
-        for stage in 1..=4 {
-            for block in 0..self.depth.blocks()[stage - 1] {
-                for (name, input, output, kernel, _) in self.convolutions(stage, block) {
-                    let at = format!("layer{stage}.{block}");
-                    w.insert(format!("{at}.{name}.weight"), nn::kaiming_normal(&[output, input, kernel, kernel], rng));
-                    let bn = if name == "downsample.0" { "downsample.1".into() } else { name.replace("conv", "bn") };
-                    w.extend(nn::batch_norm_init(&format!("{at}.{bn}"), output));
-                }
-            }
+        for (convolution, shape, batch_norm) in self.layers() {
+            w.insert(format!("{convolution}.weight"), nn::kaiming_normal(&shape, rng));
+            w.extend(nn::batch_norm_init(&batch_norm, shape[0]));
         }
         w
     }

@@ -46,6 +46,7 @@ pub fn forward(w: &Weights, prefix: &str, x: &Tensor, mode: Mode) -> Tensor {
         match w.find(&format!("{name}.weight")).map(Tensor::dim) {
             Some(2) => nn::linear(w, &name, &x),
             Some(_) => nn::batch_norm(w, &name, &x, mode),
+            None if w.find(&format!("{name}.running_mean")).is_some() => nn::batch_norm(w, &name, &x, mode),
             None => nn::relu(&x),
         }
     })

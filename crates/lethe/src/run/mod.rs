@@ -52,7 +52,9 @@ impl RunFolder {
                     .hint("--resume continues it, --overwrite starts anew, or choose another --out"));
             }
             IfThere::Resume if !there => {
-                return Err(Error::failed("no run to resume in this folder").at(path).hint("leave --resume out to start one"));
+                return Err(Error::failed("no run to resume in this folder")
+                    .at(path)
+                    .hint("leave --resume out to start one"));
             }
             _ => {}
         }
@@ -102,8 +104,8 @@ impl RunFolder {
         paths.retain(|path| checkpoint::state_path(path).is_file());
         let mut by_step: Vec<(u64, PathBuf)> = Vec::new();
         for path in paths {
-            if let Ok(metadata) = checkpoint::read_metadata(&checkpoint::state_path(&path))
-                && let Some(step) = metadata.get("step").and_then(|step| step.parse().ok())
+            if let Ok(progress) = checkpoint::open_progress(&checkpoint::state_path(&path))
+                && let Some(step) = progress.get("step").and_then(|step| step.parse().ok())
             {
                 by_step.push((step, path));
             }

@@ -87,9 +87,11 @@ impl StepLog {
         let mean = |of: &dyn Fn(&Loss) -> Tensor| {
             Tensor::stack(&self.pending.iter().map(of).collect::<Vec<_>>(), 0).mean(tch::Kind::Double).double_value(&[])
         };
-        let terms = last.terms.iter().enumerate().map(|(i, (name, _))| {
-            ((*name).to_owned(), mean(&|loss: &Loss| loss.terms[i].1.shallow_clone()))
-        });
+        let terms = last
+            .terms
+            .iter()
+            .enumerate()
+            .map(|(i, (name, _))| ((*name).to_owned(), mean(&|loss: &Loss| loss.terms[i].1.shallow_clone())));
         let row = MetricRow {
             kind: Kind::Step,
             epoch: epoch + 1,

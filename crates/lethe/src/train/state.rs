@@ -112,6 +112,7 @@ impl Training {
             method_settings: Some(config.method_settings.clone()),
             epoch: Some(epoch),
             step: Some(self.step),
+            lethe: None,
         };
         checkpoint::save(path, &meta, &encoder)
     }

@@ -1,10 +1,18 @@
 //! All tests of `lethe`, in one binary: they run the real library and the real program.
 
+mod checkpoint;
+mod data;
 mod encoders;
+mod evaluate;
+mod files;
+mod fuzz;
 mod golden;
+mod kill;
 mod methods;
 mod optim;
 mod pretrain;
+mod report;
+mod views;
 #[allow(dead_code, reason = "not every helper has a user yet")]
 mod support;
 mod undo;

@@ -1,0 +1,80 @@
+//! Every measure of 5,000 x 512 features, the compressed rate of 2,500 pairs in closed form and by d x d determinants,
+//! and k-NN: `cargo bench -p lethe-measures`.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use lethe_measures::{Groups, MEASURES, Rows, knn, pair_rates};
+use nalgebra::{Cholesky, DMatrix};
+use ndarray::{Array2, s};
+
+const ROWS: usize = 5000;
+const COLUMNS: usize = 512;
+
+/// Features whose spectrum decays, as those of a trained encoder do.
+fn features() -> Array2<f64> {
+    let mut state = 1u64;
+    Array2::from_shape_fn((ROWS, COLUMNS), |(_, j)| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((state >> 33) as f64 / (1u64 << 31) as f64 - 0.5) / (j + 1) as f64
+    })
+}
+
+/// What the closed form replaces; `pairs` of them.
+fn compressed_by_determinants(z: &Array2<f64>, pairs: usize) -> f64 {
+    let k = COLUMNS as f64 / (2.0 * 0.5);
+    let log_det = |i: usize| {
+        let pair = [z.row(i), z.row(i + ROWS / 2)].map(|row| {
+            let length = row.dot(&row).sqrt();
+            row.mapv(|x| x / length)
+        });
+        let matrix = DMatrix::from_fn(COLUMNS, COLUMNS, |a, b| {
+            f64::from(u8::from(a == b)) + k * (pair[0][a] * pair[0][b] + pair[1][a] * pair[1][b])
+        });
+        Cholesky::new(matrix).expect("positive definite").ln_determinant()
+    };
+    (0..pairs).map(log_det).sum::<f64>() / (2 * pairs) as f64
+}
+
+fn measures(c: &mut Criterion) {
+    let z = features();
+    let labels: Vec<u32> = (0..ROWS as u32).map(|i| i % 10).collect();
+    let mut group = c.benchmark_group("5000x512");
+    group.sample_size(10);
+    for measure in MEASURES {
+        group.bench_function(measure.name, |b| {
+            b.iter(|| (measure.of)(&Rows::new(z.view(), Groups::Pairs, 0.5).expect("fine rows")));
+        });
+    }
+    group.bench_function("all, by pair", |b| {
+        b.iter(|| {
+            let rows = Rows::new(z.view(), Groups::Pairs, 0.5).expect("fine rows");
+            MEASURES.iter().map(|measure| (measure.of)(&rows).expect("a number")).sum::<f64>()
+        });
+    });
+    group.bench_function("compressed_rate, 10 classes", |b| {
+        b.iter(|| lethe_measures::class_rates(z.view(), &labels, 0.5));
+    });
+    let single = z.mapv(|x| x as f32);
+    group.bench_function("knn leave-one-out, k 200", |b| {
+        b.iter(|| knn::leave_one_out(single.view(), &labels, 200, 0.1));
+    });
+    group.finish();
+}
+
+/// The determinants take minutes for all pairs: 25 of the 2,500 are timed.
+fn pairs(c: &mut Criterion) {
+    let z = features();
+    let few: Vec<usize> = (0..25).chain(ROWS / 2..ROWS / 2 + 25).collect();
+    let few = z.select(ndarray::Axis(0), &few);
+    let expected = pair_rates(few.slice(s![.., ..]), 0.5).expect("rates").compressed_rate;
+    assert!((compressed_by_determinants(&z, 25) / expected - 1.0).abs() < 1e-9);
+    let mut group = c.benchmark_group("pairs");
+    group.sample_size(10);
+    group.bench_function("2500 in closed form, with R", |b| b.iter(|| pair_rates(black_box(z.view()), 0.5)));
+    group.bench_function("25 by 512 x 512 determinants", |b| b.iter(|| compressed_by_determinants(black_box(&z), 25)));
+    group.finish();
+}
+
+criterion_group!(benches, measures, pairs);
+criterion_main!(benches);

@@ -1,0 +1,102 @@
+//! Coding rate, compressed rate and coding rate reduction: Yu et al. 2020, "Learning Diverse and Discriminative
+//! Representations via the Principle of Maximal Coding Rate Reduction" (MCR^2, arXiv 2006.08558), equations 2 to 4.
+
+use ndarray::{ArrayView2, Axis, Zip, s};
+use rayon::prelude::*;
+
+use crate::error::{MeasureError, Result, positive};
+use crate::rows::{Groups, check, check_labels, check_views, unit_rows};
+use crate::spectrum;
+
+/// The three numbers belong together and depend on `eps2`, `n` and `d`: compare only where all three are the same.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rates {
+    /// R, of all rows.
+    pub coding_rate: f64,
+    /// R_c, of the rows within their groups.
+    pub compressed_rate: f64,
+}
+
+impl Rates {
+    /// dR = R - R_c.
+    pub fn coding_rate_reduction(&self) -> f64 {
+        self.coding_rate - self.compressed_rate
+    }
+}
+
+/// R(Z) = 1/2 ln det(I + d / (n eps2) Z'Z) in nats, for the unit rows of `z` `[n, d]`.
+///
+/// Between `1/2 ln(1 + d/eps2)` (all rows the same) and `min(n, d)/2 ln(1 + d / (min(n, d) eps2))` (evenly spread).
+///
+/// # Errors
+/// Not finite, empty, a row of zeros, an `eps2` that is not positive.
+pub fn coding_rate(z: ArrayView2<f64>, eps2: f64) -> Result<f64> {
+    checked(z, eps2)?;
+    Ok(of_unit(unit_rows(z)?.view(), eps2))
+}
+
+/// R, and R_c = sum over classes j of n_j/(2n) ln det(I + d / (n_j eps2) Zj'Zj), for the unit rows of `z` `[n, d]` and
+/// one label a row. Labels need not be consecutive.
+///
+/// # Errors
+/// As for [`coding_rate`]; and another number of labels than rows.
+pub fn class_rates(z: ArrayView2<f64>, labels: &[u32], eps2: f64) -> Result<Rates> {
+    checked(z, eps2)?;
+    check_labels(z.nrows(), labels)?;
+    rates(unit_rows(z)?.view(), Groups::Labels(labels), eps2)
+}
+
+/// R, and R_c with the two views of an image as a group: row `i` and row `i + n/2` of `z` `[n, d]`.
+///
+/// For a pair of unit rows with cosine c, and k = d / (2 eps2), the determinant is (1+k)^2 - (kc)^2. R_c is thus a mean
+/// of numbers between `1/2 ln(1 + 2k)` and `ln(1 + k)`, a few per cent of the largest R, and dR nearly R itself.
+///
+/// # Errors
+/// As for [`coding_rate`]; and an odd number of rows.
+pub fn pair_rates(z: ArrayView2<f64>, eps2: f64) -> Result<Rates> {
+    checked(z, eps2)?;
+    check_views(z.nrows(), 2)?;
+    rates(unit_rows(z)?.view(), Groups::Pairs, eps2)
+}
+
+fn checked(z: ArrayView2<f64>, eps2: f64) -> Result<()> {
+    check(z)?;
+    positive("eps2", eps2)
+}
+
+/// Of unit rows whose groups have been checked.
+pub(crate) fn rates(unit: ArrayView2<f64>, groups: Groups, eps2: f64) -> Result<Rates> {
+    let compressed_rate = match groups {
+        Groups::None => return Err(MeasureError::NoGroups),
+        Groups::Pairs => compressed_by_pair(unit, eps2),
+        Groups::Labels(labels) => compressed_by_class(unit, labels, eps2),
+    };
+    Ok(Rates { coding_rate: of_unit(unit, eps2), compressed_rate })
+}
+
+pub(crate) fn of_unit(unit: ArrayView2<f64>, eps2: f64) -> f64 {
+    let (n, d) = unit.dim();
+    0.5 * spectrum::log_det_identity_plus(d as f64 / (n as f64 * eps2), unit)
+}
+
+fn compressed_by_class(unit: ArrayView2<f64>, labels: &[u32], eps2: f64) -> f64 {
+    let mut by_label: Vec<usize> = (0..labels.len()).collect();
+    by_label.sort_by_key(|&row| labels[row]);
+    let classes: Vec<&[usize]> = by_label.chunk_by(|&i, &j| labels[i] == labels[j]).collect();
+    let parts: Vec<f64> = classes
+        .into_par_iter()
+        .map(|rows| rows.len() as f64 * of_unit(unit.select(Axis(0), rows).view(), eps2))
+        .collect();
+    parts.iter().sum::<f64>() / unit.nrows() as f64
+}
+
+fn compressed_by_pair(unit: ArrayView2<f64>, eps2: f64) -> f64 {
+    let (n, d) = unit.dim();
+    let k = d as f64 / (2.0 * eps2);
+    let (first, second) = (unit.slice(s![..n / 2, ..]), unit.slice(s![n / 2.., ..]));
+    let sum = Zip::from(first.rows()).and(second.rows()).fold(0.0, |sum, u, v| {
+        let c = u.dot(&v);
+        sum + 0.5 * ((k * (1.0 - c)).ln_1p() + (k * (1.0 + c)).ln_1p())
+    });
+    sum / (n / 2) as f64
+}

@@ -1,0 +1,39 @@
+//! Why a measure cannot be taken. Rows and columns are counted from 0.
+
+/// What is wrong with the matrix, its groups or a setting.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+pub enum MeasureError {
+    #[error("the value in row {row}, column {column} is {value}")]
+    NonFinite { row: usize, column: usize, value: f64 },
+    #[error("the value in row {row}, column {column} is {value:e}, too large to square")]
+    TooLarge { row: usize, column: usize, value: f64 },
+    #[error("the matrix has {rows} rows of {columns} columns, expected at least one of each")]
+    Empty { rows: usize, columns: usize },
+    #[error("{rows} rows are too few, expected at least {needed}")]
+    TooFewRows { rows: usize, needed: usize },
+    #[error("{rows} rows do not fall into groups of {views} views")]
+    UnevenViews { rows: usize, views: usize },
+    #[error("{labels} labels for {rows} rows")]
+    LabelsLength { labels: usize, rows: usize },
+    #[error("the matrices have {first} and {second} columns")]
+    Columns { first: usize, second: usize },
+    #[error("row {row} is all zeros and has no direction")]
+    ZeroRow { row: usize },
+    #[error("all values are zero")]
+    AllZero,
+    #[error("all rows are the same")]
+    NoVariance,
+    #[error("only {found} directions have variance, expected at least {needed}")]
+    TooFewDirections { found: usize, needed: usize },
+    #[error("rows need labels or pairs")]
+    NoGroups,
+    #[error("{name} is {value}, expected a positive number")]
+    NotPositive { name: &'static str, value: f64 },
+}
+
+pub(crate) type Result<T> = std::result::Result<T, MeasureError>;
+
+/// Refuses a setting that is not a positive finite number.
+pub(crate) fn positive(name: &'static str, value: f64) -> Result<()> {
+    if value > 0.0 && value.is_finite() { Ok(()) } else { Err(MeasureError::NotPositive { name, value }) }
+}

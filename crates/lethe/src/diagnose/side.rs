@@ -1,0 +1,123 @@
+//! One set of images: its features and their numbers.
+
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use lethe_measures::{Groups, MEASURES, Needs, Rows};
+use tch::Device;
+
+use super::gap::alignment_distances;
+use super::{Settings, Side};
+use crate::data::Dataset;
+use crate::error::{Error, Result};
+use crate::evaluate::{Features, Labelled, Model, PROTOCOLS, Protocol, Sight, extract};
+use crate::progress::{self, Progress};
+use crate::views::{self, Augmentation, Loader, LoaderSettings, Normalize, Order};
+
+/// Batches computed ahead.
+const PREFETCH: usize = 2;
+
+/// Images as they are, and as pairs of views.
+pub(super) struct Shown {
+    plain: Loader,
+    pairs: Loader,
+}
+
+/// Features of all stages, of the images as they are and of their pairs.
+pub(super) struct SideFeatures {
+    pub(super) plain: Features,
+    pairs: Features,
+}
+
+impl Shown {
+    pub(super) fn new(
+        dataset: Arc<dyn Dataset>,
+        sight: &Sight,
+        augmentation: &str,
+        settings: &Settings,
+    ) -> Result<Self> {
+        let normalize = Normalize::named(&sight.normalize)?;
+        let loader = |augmentation| {
+            let settings = LoaderSettings {
+                batch_size: settings.batch_size,
+                order: Order::Sequential,
+                seed: settings.seed,
+                threads: settings.threads,
+                prefetch: PREFETCH,
+                ..LoaderSettings::default()
+            };
+            Loader::new(Arc::clone(&dataset), augmentation, settings)
+        };
+        Ok(Self {
+            plain: loader(Augmentation::plain(sight.size, normalize))?,
+            pairs: loader(views::augmentation(augmentation, sight.size, normalize)?)?,
+        })
+    }
+
+    pub(super) fn features(&self, model: &Model, stages: &[usize], progress: &Progress) -> Result<SideFeatures> {
+        let features = |loader| extract(model.encoder.as_ref(), &model.weights, loader, stages, progress);
+        Ok(SideFeatures { plain: features(&self.plain)?, pairs: features(&self.pairs)? })
+    }
+
+    pub(super) fn say_bad_samples(&self) {
+        for bad in self.plain.bad_samples() {
+            progress::say(&format!("warning: another image stands in for {}: {}", bad.name, bad.reason));
+        }
+    }
+}
+
+impl SideFeatures {
+    /// `||u - u'||^2` of the two views of every image.
+    pub(super) fn distances(&self, stage: usize) -> Vec<f64> {
+        alignment_distances(self.pairs.view(stage, 0), self.pairs.view(stage, 1))
+    }
+}
+
+/// All measures of a stage but the accuracies. One that cannot be taken (a row without direction, too few of them) is
+/// left out and said.
+pub(super) fn measure(features: &SideFeatures, stage: usize, eps2: f64, place: &str) -> Result<Side> {
+    let mut side = Side::default();
+    let plain = features.plain.stages[stage].1.mapv(f64::from);
+    let groups = features.plain.labels.as_deref().map_or(Groups::None, Groups::Labels);
+    let rows = Rows::new(plain.view(), groups, eps2).map_err(|error| Error::failed(format!("{place}: {error}")))?;
+    let pairs = features.pairs.stages[stage].1.mapv(f64::from);
+    let pairs = Rows::new(pairs.view(), Groups::Pairs, eps2).map_err(|error| Error::failed(format!("{place}: {error}")))?;
+    let take = |into: &mut IndexMap<String, f64>, rows: &Rows, wanted: &dyn Fn(Needs) -> bool, beside: &[&str]| {
+        for measure in MEASURES.iter().filter(|m| wanted(m.needs) || beside.contains(&m.name)) {
+            match (measure.of)(rows) {
+                Ok(value) => drop(into.insert(measure.name.into(), value)),
+                Err(error) => progress::say(&format!("warning: {place}: no {}: {error}", measure.name)),
+            }
+        }
+    };
+    take(&mut side.measures, &rows, &|needs| needs == Needs::Rows, &[]);
+    if matches!(groups, Groups::Labels(_)) {
+        take(&mut side.by_class, &rows, &|needs| needs == Needs::Groups, &["coding_rate"]);
+    }
+    take(&mut side.by_pair, &pairs, &|needs| needs != Needs::Rows, &["coding_rate"]);
+    Ok(side)
+}
+
+/// Accuracies by protocol on the bank itself, and on the features asked about.
+pub(super) fn accuracies(
+    bank: Labelled,
+    asked: Option<Labelled>,
+    device: Device,
+    place: &str,
+) -> (IndexMap<String, f64>, IndexMap<String, f64>) {
+    let (mut own, mut others) = (IndexMap::new(), IndexMap::new());
+    let mut one = |protocol: &Protocol| -> Result<()> {
+        let classifier = (protocol.fit)(bank, device)?;
+        own.insert(protocol.name.to_owned(), classifier.on_training()?);
+        if let Some(asked) = asked {
+            others.insert(protocol.name.to_owned(), classifier.on(asked)?);
+        }
+        Ok(())
+    };
+    for protocol in PROTOCOLS.iter().filter(|protocol| bank.labels.len() >= protocol.least_images) {
+        if let Err(error) = one(protocol) {
+            progress::say(&format!("warning: {place}: no {}: {error}", protocol.name));
+        }
+    }
+    (own, others)
+}

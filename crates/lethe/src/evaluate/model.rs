@@ -1,0 +1,89 @@
+//! An encoder with its weights, and how it is to be shown images.
+
+use std::fmt;
+use std::path::Path;
+
+use tch::Device;
+
+use crate::checkpoint;
+use crate::config;
+use crate::data::Dataset;
+use crate::encoders::{Encoder, EncoderSpec};
+use crate::error::Result;
+use crate::nn::Weights;
+use crate::rng::{self, Purpose};
+
+pub struct Model {
+    /// Path of the checkpoint, or `untrained (seed 0)`.
+    pub name: String,
+    /// Epochs trained, where that is known.
+    pub epoch: Option<u32>,
+    pub encoder: Box<dyn Encoder>,
+    /// On the device asked for; nothing requires a gradient.
+    pub weights: Weights,
+    pub image_size: Option<u32>,
+    pub normalize: Option<String>,
+    /// The method it was trained by, where that is known.
+    pub method: Option<String>,
+}
+
+/// The size and normalisation of the images an encoder is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sight {
+    pub size: u32,
+    /// A name that `--normalize` takes.
+    pub normalize: String,
+}
+
+impl fmt::Display for Sight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} pixels normalised by {}", self.size, self.normalize)
+    }
+}
+
+impl Model {
+    /// # Errors
+    /// When the file is not a checkpoint of an encoder of ours.
+    pub fn open(path: &Path, device: Device) -> Result<Self> {
+        let checkpoint::Checkpoint { path, meta, encoder: weights, .. } = checkpoint::open(path)?;
+        // Of a foreign encoder nothing is known but that ImageNet's normalisation is the usual one.
+        let normalize = meta.normalize.or_else(|| meta.lethe.is_none().then(|| "imagenet".into()));
+        Ok(Self {
+            name: path.display().to_string(),
+            epoch: meta.epoch,
+            encoder: meta.encoder.build()?,
+            weights: weights.frozen().to_device(device),
+            image_size: meta.image_size,
+            normalize,
+            method: meta.method,
+        })
+    }
+
+    /// Fresh weights: those that `pretrain` with this seed starts from.
+    ///
+    /// # Errors
+    /// When there is no such encoder.
+    pub fn untrained(spec: &EncoderSpec, seed: u64, device: Device) -> Result<Self> {
+        let encoder = spec.build()?;
+        let weights = encoder.init(&mut rng::once(seed, Purpose::Init)).frozen().to_device(device);
+        let name = format!("untrained (seed {seed})");
+        Ok(Self { name, epoch: Some(0), encoder, weights, image_size: None, normalize: None, method: None })
+    }
+
+    pub fn device(&self) -> Device {
+        self.weights.iter().next().map_or(Device::Cpu, |(_, tensor)| tensor.device())
+    }
+
+    /// What the user says, else what the checkpoint remembers, else what is usual for the data (`spec` names them).
+    ///
+    /// # Errors
+    /// When nobody says a size and the images differ in theirs.
+    pub fn sight(&self, data: &dyn Dataset, spec: &str, size: Option<u32>, normalize: Option<&str>) -> Result<Sight> {
+        let size = match size.or(self.image_size) {
+            Some(size) => size,
+            None => config::image_size_of(data, spec)?,
+        };
+        let normalize = normalize.map(str::to_owned).or_else(|| self.normalize.clone());
+        Ok(Sight { size, normalize: normalize.unwrap_or_else(|| data.normalization().into()) })
+    }
+}

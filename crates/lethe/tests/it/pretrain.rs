@@ -1,0 +1,201 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::{lethe_err, lethe_ok, temp_dir, text};
+
+/// A small run that takes a few seconds.
+fn small_run<'a>(method: &'a str, out: &'a str, epochs: &'a str) -> Vec<&'a str> {
+    let settings =
+        ["--data", "shapes:n=96,size=16", "--encoder", "resnet18-w4", "--batch-size", "32", "--save-every", "2"];
+    let mut args =
+        vec!["pretrain", "--method", method, "--out", out, "--epochs", epochs, "--threads", "1", "--lr", "0.5"];
+    args.extend(settings);
+    args
+}
+
+/// The content of every checkpoint of a run, by name.
+fn checkpoints(run: &Path) -> BTreeMap<String, Vec<u8>> {
+    std::fs::read_dir(run.join("checkpoints"))
+        .expect("a run folder")
+        .map(|entry| entry.expect("readable").path())
+        .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(&path).unwrap()))
+        .collect()
+}
+
+fn start(args: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_lethe"))
+        .args(args)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("starts")
+}
+
+fn wait_for(what: &str, holds: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(40), "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[cfg(unix)]
+fn signal(child: &Child, signal: i32) {
+    // SAFETY: sends a signal to a child of this test.
+    unsafe { libc::kill(child.id() as i32, signal) };
+}
+
+#[test]
+fn a_killed_run_resumes_to_the_same_bits_with_every_method() {
+    for entry in lethe::methods::METHODS {
+        let folder = temp_dir();
+        let (uncut, cut) = (folder.path().join("uncut"), folder.path().join("cut"));
+        lethe_ok(&small_run(entry.name, text(&uncut), "6"));
+        let mut child = start(&small_run(entry.name, text(&cut), "6"));
+        wait_for("the first checkpoint", || cut.join("checkpoints/epoch-0002.safetensors").exists());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        lethe_ok(&["pretrain", "--resume", "--out", text(&cut)]);
+        let (uncut, cut) = (checkpoints(&uncut), checkpoints(&cut));
+        assert_eq!(uncut.keys().collect::<Vec<_>>(), cut.keys().collect::<Vec<_>>());
+        for (name, bytes) in &uncut {
+            assert!(bytes == &cut[name], "{}: {name} differs", entry.name);
+        }
+    }
+}
+
+#[test]
+fn sigterm_saves_the_step_and_the_run_resumes_to_the_same_bits() {
+    let folder = temp_dir();
+    let (uncut, cut) = (folder.path().join("uncut"), folder.path().join("cut"));
+    lethe_ok(&small_run("byol", text(&uncut), "8"));
+    let mut child = start(&small_run("byol", text(&cut), "8"));
+    wait_for("the metrics", || std::fs::metadata(cut.join("metrics.jsonl")).is_ok_and(|file| file.len() > 0));
+    signal(&child, libc::SIGTERM);
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    let saved = checkpoints(&cut);
+    assert!(saved.keys().any(|name| name.starts_with("step-")), "{:?}", saved.keys());
+    lethe_ok(&["pretrain", "--resume", "--out", text(&cut)]);
+    assert_eq!(checkpoints(&uncut), checkpoints(&cut));
+    let metrics = std::fs::read_to_string(cut.join("metrics.jsonl")).unwrap();
+    let steps: Vec<u64> = metrics
+        .lines()
+        .map(|line| serde_json::from_str::<lethe::run::MetricRow>(line).unwrap())
+        .filter(|row| row.kind == lethe::run::Kind::Epoch)
+        .map(|row| row.step)
+        .collect();
+    assert_eq!(steps, [3, 6, 9, 12, 15, 18, 21, 24]);
+}
+
+#[test]
+fn learning_lowers_the_loss() {
+    let folder = temp_dir();
+    let run = folder.path().join("run");
+    lethe_ok(&small_run("simclr", text(&run), "30"));
+    let metrics = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let losses: Vec<f64> = metrics
+        .lines()
+        .map(|line| serde_json::from_str::<lethe::run::MetricRow>(line).unwrap())
+        .filter(|row| row.kind == lethe::run::Kind::Epoch)
+        .map(|row| row.loss)
+        .collect();
+    assert_eq!(losses.len(), 30);
+    assert!(losses[29] < losses[0] - 0.5, "{} to {}", losses[0], losses[29]);
+}
+
+#[test]
+fn the_seed_decides_the_run_and_bf16_trains_too() {
+    let folder = temp_dir();
+    let run = |name: &str, more: &[&str]| {
+        let path = folder.path().join(name);
+        let mut args = small_run("vicreg", text(&path), "2");
+        args.extend(more);
+        lethe_ok(&args);
+        checkpoints(&path)
+    };
+    let first = run("a", &[]);
+    assert!(first == run("b", &[]));
+    assert!(first != run("c", &["--seed", "1"]));
+    assert!(first != run("d", &["--precision", "bf16"]));
+}
+
+#[test]
+fn a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint() {
+    let folder = temp_dir();
+    let run = folder.path().join("run");
+    let mut args = small_run("vicreg", text(&run), "60");
+    args.extend(["--optimizer", "sgd", "--lr", "1e18", "--warmup-epochs", "0", "--save-every", "1"]);
+    let position = args.iter().position(|arg| *arg == "--lr").unwrap();
+    args.drain(position..position + 2);
+    let position = args.iter().position(|arg| *arg == "--save-every").unwrap();
+    args.drain(position..position + 2);
+    let stderr = lethe_err(&args, 1);
+    assert!(stderr.contains("the loss is") || stderr.contains("is not finite"), "{stderr}");
+    assert!(stderr.contains("hint: the last good checkpoint is kept"), "{stderr}");
+    for (name, bytes) in checkpoints(&run) {
+        assert!(!bytes.is_empty(), "{name}");
+        if !name.contains(".state.") {
+            let opened = lethe::checkpoint::open(&run.join("checkpoints").join(&name)).unwrap();
+            assert!(opened.encoder.iter().all(|(_, t)| bool::try_from(t.isfinite().all()).unwrap()), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_collapsed_representation_stops_the_run() {
+    let folder = temp_dir();
+    let run = folder.path().join("run");
+    let config = folder.path().join("collapse.toml");
+    std::fs::write(&config, "[method_settings]\nvariance_weight = 0.0\ncovariance_weight = 0.0\n").unwrap();
+    let mut args = small_run("vicreg", text(&run), "400");
+    args.extend(["--config", text(&config), "--optimizer", "adamw", "--warmup-epochs", "0"]);
+    let stderr = lethe_err(&args, 1);
+    assert!(stderr.contains("the representation has collapsed"), "{stderr}");
+}
+
+#[test]
+fn bad_input_gets_one_clear_line() {
+    let folder = temp_dir();
+    let out = folder.path().join("run");
+    let error = |args: &[&str], code: i32| {
+        let mut all = vec!["pretrain", "--out", text(&out)];
+        all.extend(args);
+        let stderr = lethe_err(&all, code);
+        assert!(!out.exists(), "{args:?} left something behind");
+        stderr.replace(text(folder.path()), "[TMP]")
+    };
+    let write = |name: &str, content: &str| {
+        std::fs::write(folder.path().join(name), content).unwrap();
+        folder.path().join(name)
+    };
+    insta::assert_snapshot!(error(&["--data", "shapes:n=64", "--encoder", "resnet19"], 2), @"");
+    insta::assert_snapshot!(error(&["--data", "shapes:n=64", "--batch-size", "65"], 2), @"");
+    insta::assert_snapshot!(error(&["--data", "shapes:n=64", "--device", "tpu", "--batch-size", "8"], 2), @"");
+    insta::assert_snapshot!(error(&["--data", "shapes:n=64", "--lr=-1", "--batch-size", "8"], 2), @"");
+    let unknown_key = write("key.toml", "epochs = 3\nlearning_rate = 0.1\n");
+    insta::assert_snapshot!(error(&["--config", text(&unknown_key)], 2), @"");
+    let not_toml = write("broken.toml", "epochs = 3\nlr = = 1\n");
+    insta::assert_snapshot!(error(&["--config", text(&not_toml)], 2), @"");
+    let wrong_setting = write("setting.toml", "[method_settings]\ntemprature = 0.1\n");
+    insta::assert_snapshot!(error(&["--config", text(&wrong_setting), "--data", "shapes:n=64", "--batch-size", "8"], 2), @"");
+    insta::assert_snapshot!(error(&["--resume"], 1), @"");
+}
+
+#[test]
+fn an_existing_run_needs_resume_or_overwrite() {
+    let folder = temp_dir();
+    let run = folder.path().join("run");
+    lethe_ok(&small_run("simclr", text(&run), "1"));
+    let before = checkpoints(&run);
+    let stderr = lethe_err(&small_run("simclr", text(&run), "1"), 2);
+    insta::assert_snapshot!(stderr.replace(text(folder.path()), "[TMP]"), @"");
+    assert!(before == checkpoints(&run));
+    std::fs::write(run.join("notes.txt"), "mine").unwrap();
+    let mut again = small_run("simclr", text(&run), "1");
+    again.push("--overwrite");
+    lethe_ok(&again);
+    assert!(before == checkpoints(&run));
+    assert!(run.join("notes.txt").exists());
+}
