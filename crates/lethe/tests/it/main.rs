@@ -17,3 +17,4 @@ mod report;
 mod views;
 #[allow(dead_code, reason = "not every helper has a user yet")]
 mod support;
+mod undo;
