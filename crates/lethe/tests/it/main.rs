@@ -14,7 +14,7 @@ mod methods;
 mod optim;
 mod pretrain;
 mod report;
+mod undo;
 mod views;
 #[allow(dead_code, reason = "not every helper has a user yet")]
 mod support;
-mod undo;
