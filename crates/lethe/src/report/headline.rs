@@ -67,13 +67,6 @@ pub(super) fn cards(input: &ReportInput) -> Vec<Card> {
     }
     cards.extend(undo(input));
     cards.extend(training(input));
-    if !input.bad_samples.is_empty() {
-        cards.push(Card {
-            caption: "Images that could not be read".into(),
-            number: input.bad_samples.len().to_string(),
-            detail: "each replaced by another".into(),
-        });
-    }
     cards
 }
 
@@ -180,11 +173,16 @@ fn undo(input: &ReportInput) -> Option<Card> {
 fn training(input: &ReportInput) -> Option<Card> {
     let (first, last) = (input.metrics.first()?, input.metrics.last()?);
     let mean = |of: fn(&MetricRow) -> f64| input.metrics.iter().map(of).sum::<f64>() / input.metrics.len() as f64;
+    let bad = match input.bad_samples.len() {
+        0 => String::new(),
+        1 => ", 1 image unreadable".into(),
+        count => format!(", {count} images unreadable"),
+    };
     Some(Card {
         caption: "Training loss, first to last".into(),
         number: format!("{:.2} → {:.2}", first.loss, last.loss),
         detail: format!(
-            "{:.0} images/s, {} waiting for data",
+            "{:.0} images/s, {} waiting for data{bad}",
             mean(|row| row.images_per_s),
             percent(mean(|row| row.data_wait))
         ),
