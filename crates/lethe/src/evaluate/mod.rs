@@ -1,6 +1,5 @@
 //! How good features are: k-NN and a linear probe, with the features and models they need.
 
-mod feature_file;
 mod features;
 mod knn;
 pub mod lbfgs;
@@ -16,7 +15,6 @@ use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::views::Loader;
 
-pub use feature_file::{Format, write_features};
 pub use features::{Features, choose_stages, extract};
 pub use linear::{LinearProbe, LinearSettings};
 pub use model::{Model, Sight};
