@@ -30,7 +30,10 @@ pub(super) fn summary(diagnosis: &Diagnosis) -> String {
     let mut text = if seen {
         format!("Memorisation: the gap is largest in {place}, {} ({intervals}).", shown(most))
     } else {
-        format!("Memorisation: none seen. No gap lies above 0; the largest is {} in {place} ({intervals}).", shown(most))
+        format!(
+            "Memorisation: none seen. No gap lies above 0; the largest is {} in {place} ({intervals}).",
+            shown(most)
+        )
     };
     if seen {
         let others: Vec<String> = measured
@@ -45,11 +48,7 @@ pub(super) fn summary(diagnosis: &Diagnosis) -> String {
             text += " In no stage does it stay above 0 to the last checkpoint.";
         }
         for onset in &diagnosis.onsets {
-            text += &format!(
-                " {}: above 0 from {} on.",
-                onset.stage,
-                diagnosis.checkpoint_name(onset.checkpoint)
-            );
+            text += &format!(" {}: above 0 from {} on.", onset.stage, diagnosis.checkpoint_name(onset.checkpoint));
         }
         if measured.iter().any(|cell| cell.stage == diagnosis.stages[0] && is_above(cell)) {
             text += &format!(

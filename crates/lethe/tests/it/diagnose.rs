@@ -72,8 +72,17 @@ fn untrained_encoders_have_memorised_nothing() {
     let paths = [0, 1].map(|seed| untrained(folder.path(), seed, seed as u32));
     let out = folder.path().join("diagnosis");
     let args = [
-        "diagnose", text(&paths[0]), text(&paths[1]), "--data", "shapes:n=150,size=16,seed=1", "--unseen",
-        "shapes:n=120,size=16,seed=2", "--out", text(&out),
+        "diagnose",
+        text(&paths[0]),
+        text(&paths[1]),
+        "--data",
+        "shapes:n=150,size=16,seed=1",
+        "--unseen",
+        "shapes:n=120,size=16,seed=2",
+        "--threads",
+        "1",
+        "--out",
+        text(&out),
     ];
     let printed = lethe_ok(&args);
     assert!(printed.contains("Memorisation: none seen."), "{printed}");
@@ -111,8 +120,8 @@ fn untrained_encoders_have_memorised_nothing() {
     assert_eq!(serde_json::to_value(&again).unwrap(), serde_json::to_value(&diagnosis).unwrap());
 }
 
-/// Steps of SimCLR on 32 images, enough to know them by heart.
-const STEPS: u32 = 60;
+/// Steps of SimCLR on the very views that the diagnosis shows: enough to know them by heart.
+const STEPS: u32 = 40;
 
 #[test]
 fn an_encoder_overfitted_to_32_images_shows_it_in_its_last_stage() {
@@ -121,6 +130,7 @@ fn an_encoder_overfitted_to_32_images_shows_it_in_its_last_stage() {
     let train = open(format!("{}@n=32", text(&cifar().join("train"))));
     let unseen = open(format!("{}@n=32", text(&cifar().join("test"))));
     let spec = EncoderSpec::new(SPEC.0, SPEC.1);
+    tch::set_num_threads(1);
     let encoder = spec.build().unwrap();
     let method = (methods::find("simclr").unwrap().build)(&toml::Table::new()).unwrap();
     let net = Part::whole(encoder.as_ref());
@@ -129,12 +139,11 @@ fn an_encoder_overfitted_to_32_images_shows_it_in_its_last_stage() {
     weights.extend(method.init(net.dim(), &mut rng));
     let normalize = Normalize::named("cifar10").unwrap();
     let augmentation = views::augmentation("simclr", 16, normalize).unwrap();
-    let settings =
-        LoaderSettings { batch_size: 32, order: Order::Shuffled, seed: 3, threads: 2, ..LoaderSettings::default() };
+    let settings = LoaderSettings { batch_size: 32, order: Order::Sequential, threads: 1, ..LoaderSettings::default() };
     let loader = Loader::new(Arc::clone(&train.dataset), augmentation, settings).unwrap();
+    let inputs = loader.epoch(0, 0).next().unwrap().unwrap().tensors(Device::Cpu, Kind::Float);
     let mut optimizer = optim::build("adamw", 1e-4).unwrap();
-    for epoch in 0..STEPS {
-        let inputs = loader.epoch(epoch, 0).next().unwrap().unwrap().tensors(Device::Cpu, Kind::Float);
+    for _ in 0..STEPS {
         let loss = method.loss(&net, &weights, &inputs, Mode::Train).unwrap();
         let gradients = weights.gradients(&loss.total, false).unwrap();
         optimizer.step(&weights, &gradients, 3e-3);
@@ -150,18 +159,22 @@ fn an_encoder_overfitted_to_32_images_shows_it_in_its_last_stage() {
         normalize: Some("cifar10".into()),
         augmentation: None,
         batch_size: 32,
-        threads: 2,
+        threads: 1,
         device: Device::Cpu,
     };
     let start = Subject::File(untrained(folder.path(), 3, 0));
     let found = diagnose::diagnose(&[start, Subject::File(path)], &train, Some(&unseen), &settings).unwrap();
-    let gap = |checkpoint: usize, stage: &str| {
-        let cell = found.cells.iter().find(|cell| cell.checkpoint == checkpoint && cell.stage == stage).unwrap();
-        (cell.memorisation_gap.unwrap(), cell.gap_interval.unwrap())
-    };
-    println!("{}", found.summary);
-    let ((before, _), (after, interval)) = (gap(0, "stage4"), gap(1, "stage4"));
-    assert!(after > 0.02 && after > 3.0 * before.abs(), "gap {before} -> {after} {interval:?}");
+    for cell in &found.cells {
+        let [low, high] = cell.gap_interval.unwrap();
+        let memorised = cell.checkpoint == 1 && cell.stage == "stage4";
+        // Measured: 0.34 .. 0.59 there; elsewhere 0 lies well inside.
+        assert_eq!(low > 0.1, memorised, "{} {}: {low} .. {high}", cell.checkpoint, cell.stage);
+        assert!(memorised || low < 0.0, "{} {}: {low} .. {high}", cell.checkpoint, cell.stage);
+    }
+    assert_eq!(found.onsets.len(), 1);
+    assert_eq!((found.onsets[0].stage.as_str(), found.onsets[0].checkpoint), ("stage4", 1));
+    assert!(found.summary.starts_with("Memorisation: the gap is largest in stage4 at epoch 40, "), "{}", found.summary);
+    assert!(found.summary.ends_with(" stage4: above 0 from epoch 40 on."), "{}", found.summary);
 }
 
 #[test]
@@ -183,11 +196,24 @@ fn wrong_use_is_said_in_one_line() {
         let args = [&["diagnose"], args, &["--out", text(&out)]].concat();
         lethe_err(&args, code).replace(text(folder.path()), "DIR")
     };
-    assert_snapshot!(fails(&["DIR/missing.safetensors", "--data", data], 1), @"");
-    assert_snapshot!(fails(&[text(&path), text(&other), "--data", data], 2), @"");
-    assert_snapshot!(fails(&[text(&path), "--data", data, "--unseen", text(&empty)], 1), @"");
-    assert_snapshot!(fails(&[text(&path), "--data", data, "--unseen", data], 2), @"");
-    assert_snapshot!(fails(&[text(&path)], 2), @"");
-    assert_snapshot!(fails(&[text(folder.path()), "--data", data], 1), @"");
-    assert_snapshot!(fails(&[text(&path), "--data", "shapes:n=10,size=16"], 2), @"");
+    assert_snapshot!(fails(&["DIR/missing.safetensors", "--data", data], 1), @"error: DIR/missing.safetensors: no such file or folder");
+    assert_snapshot!(fails(&[text(&path), text(&other), "--data", data], 2), @r"
+    error: DIR/other.safetensors holds resnet18-w4 (cifar stem), the first one resnet18-w8 (cifar stem)
+      hint: diagnose checkpoints of one encoder at a time
+    ");
+    assert_snapshot!(fails(&[text(&path), "--data", data, "--unseen", text(&empty)], 2), @r"
+    error: DIR/empty: no images in this folder
+      hint: expected CLASS/*.jpg or *.jpg; endings: jpg, jpeg, png, webp, bmp
+    ");
+    assert_snapshot!(fails(&[text(&path), "--data", data, "--unseen", data], 2), @r"
+    error: --unseen shapes:n=40,size=16: these are the training images
+      hint: name images of the same kind that the encoder has not seen
+    ");
+    assert_snapshot!(fails(&[text(&path)], 2), @r"
+    error: --data is missing
+      hint: name the images the encoder was trained on; only a run folder remembers them
+    ");
+    assert_snapshot!(fails(&[text(folder.path()), "--data", data], 1), @"error: DIR: not a run folder: it has no config.toml");
+    assert_snapshot!(fails(&[text(&path), "--data", "shapes:n=10,size=16"], 2), @"error: 10 images a side are too few to diagnose, expected 20");
+    assert!(!out.exists());
 }

@@ -104,9 +104,7 @@ fn extraction_is_the_forward_pass_in_the_data_s_order() {
     let w = encoder.init(&mut rng::once(0, Purpose::Init)).frozen();
     let normalize = Normalize::named("shapes").unwrap();
     let spec = "shapes:n=11,size=16";
-    for augmentation in
-        [Augmentation::plain(16, normalize), views::augmentation("simclr", 16, normalize).unwrap()]
-    {
+    for augmentation in [Augmentation::plain(16, normalize), views::augmentation("simclr", 16, normalize).unwrap()] {
         // All images at once, straight from the loader, against batches of 4 with a smaller last one.
         let whole = loader(spec, augmentation.clone(), 11).epoch(0, 0).next().unwrap().unwrap();
         let in_batches = loader(spec, augmentation.clone(), 4);
@@ -148,9 +146,8 @@ fn every_protocol_tells_apart_what_is_apart_and_not_what_is_not() {
 
 #[test]
 fn protocols_and_stages_are_chosen_by_name() {
-    let names = |text: &str| {
-        evaluate::choose_protocols(text).unwrap().iter().map(|protocol| protocol.name).collect::<Vec<_>>()
-    };
+    let names =
+        |text: &str| evaluate::choose_protocols(text).unwrap().iter().map(|protocol| protocol.name).collect::<Vec<_>>();
     assert_eq!(names("linear,knn"), ["knn-20", "knn-200", "linear"]);
     assert_eq!(names("knn-200"), ["knn-200"]);
     let encoder = EncoderSpec::new("resnet18-w8", Stem::Cifar).build().unwrap();
@@ -164,12 +161,7 @@ fn save(folder: &Path, name: &str, encoder: &str) -> PathBuf {
     let spec = EncoderSpec::new(encoder, Stem::Cifar);
     let weights = spec.build().unwrap().init(&mut rng::once(0, Purpose::Init));
     let path = folder.join(name);
-    let meta = Meta {
-        epoch: Some(7),
-        image_size: Some(16),
-        normalize: Some("shapes".into()),
-        ..Meta::new(spec)
-    };
+    let meta = Meta { epoch: Some(7), image_size: Some(16), normalize: Some("shapes".into()), ..Meta::new(spec) };
     checkpoint::save(&path, &meta, &weights).unwrap();
     path
 }
@@ -180,12 +172,30 @@ fn evaluation_of_an_untrained_encoder_is_that_of_its_checkpoint() {
     let path = save(folder.path(), "fresh.safetensors", "resnet18-w8");
     let out = folder.path().join("evaluation.json");
     let args = [
-        "evaluate", text(&path), "--encoder", "resnet18-w8", "--data", "shapes:n=400,size=16,seed=1", "--test",
-        "shapes:n=200,size=16,seed=2", "--stage", "all", "--normalize", "shapes", "--image-size", "16", "--out",
+        "evaluate",
+        text(&path),
+        "--encoder",
+        "resnet18-w8",
+        "--data",
+        "shapes:n=400,size=16,seed=1",
+        "--test",
+        "shapes:n=200,size=16,seed=2",
+        "--stage",
+        "all",
+        "--normalize",
+        "shapes",
+        "--image-size",
+        "16",
+        "--threads",
+        "1",
+        "--out",
         text(&out),
     ];
     let table = lethe_ok(&args);
-    assert!(table.contains("checkpoint") && table.contains("knn-200") && table.contains("untrained (seed 0)"), "{table}");
+    assert!(
+        table.contains("checkpoint") && table.contains("knn-200") && table.contains("untrained (seed 0)"),
+        "{table}"
+    );
     let json: serde_json::Value = serde_json::from_str(&lethe_ok(&[&args[..], &["--json"]].concat())).unwrap();
     assert_eq!(json, serde_json::from_str::<serde_json::Value>(&std::fs::read_to_string(&out).unwrap()).unwrap());
     let rows = json["rows"].as_array().unwrap();
@@ -243,24 +253,38 @@ fn wrong_use_is_said_in_one_line() {
     let path = save(folder.path(), "fresh.safetensors", "resnet18-w8");
     let images = mixed_sizes(folder.path());
     let shapes = "shapes:n=40,size=16";
-    let evaluates = |args: &[&str], code| {
-        lethe_err(&[&["evaluate"], args].concat(), code).replace(text(folder.path()), "DIR")
-    };
+    let evaluates =
+        |args: &[&str], code| lethe_err(&[&["evaluate"], args].concat(), code).replace(text(folder.path()), "DIR");
     let both = ["--data", shapes, "--test", shapes];
-    assert_snapshot!(evaluates(&[&["missing.safetensors"], &both[..]].concat(), 1), @"");
-    assert_snapshot!(evaluates(&[&[text(&path), "--protocol", "svm"], &both[..]].concat(), 2), @"");
-    assert_snapshot!(evaluates(&[&[text(&path), "--stage", "stage5"], &both[..]].concat(), 2), @"");
-    assert_snapshot!(evaluates(&[&[text(&path)], &both[..]].concat(), 2), @"");
-    assert_snapshot!(evaluates(&[text(&path), "--data", shapes, "--test", text(&images)], 2), @"");
+    assert_snapshot!(evaluates(&[&["missing.safetensors"], &both[..]].concat(), 1), @"error: missing.safetensors: no such file or folder");
+    assert_snapshot!(evaluates(&[&[text(&path), "--protocol", "svm"], &both[..]].concat(), 2), @r#"
+    error: unknown protocol "svm"
+      hint: knn, or some of: knn-20,knn-200,linear
+    "#);
+    assert_snapshot!(evaluates(&[&[text(&path), "--stage", "stage5"], &both[..]].concat(), 2), @r#"
+    error: resnet18-w8 (cifar stem) has no stage "stage5"
+      hint: all, last, or some of: stem,stage1,stage2,stage3,stage4
+    "#);
+    assert_snapshot!(evaluates(&[&[text(&path)], &both[..]].concat(), 2), @"error: knn-200 needs at least 201 training images, there are 40");
+    assert_snapshot!(evaluates(&[text(&path), "--data", shapes, "--test", text(&images)], 2), @r"
+    error: the test images have no labels
+      hint: put them into a folder a class
+    ");
     assert_snapshot!(
-        evaluates(&["--encoder", "resnet18-w8", "--data", text(&images), "--test", text(&images)], 2), @"");
-    assert_snapshot!(evaluates(&both, 2), @"");
+        evaluates(&["--encoder", "resnet18-w8", "--data", text(&images), "--test", text(&images)], 2), @r"
+    error: --data DIR/mixed: images differ in size (16x16 and 20x16)
+      hint: say which size the views shall have, such as --image-size 64
+    ");
+    assert!(evaluates(&both, 2).contains("<CKPT>..."));
 
     let features = |out: &str, stages: &str| {
         let out = folder.path().join(out);
         let args = ["features", text(&path), "--data", shapes, "--stages", stages, "--out", text(&out)];
         lethe_err(&args, 2).replace(text(folder.path()), "DIR")
     };
-    assert_snapshot!(features("f.npy", "all"), @"");
-    assert_snapshot!(features("f.pt", "last"), @"");
+    assert_snapshot!(features("f.npy", "all"), @r"
+    error: DIR/f.npy: holds one stage, not 5
+      hint: choose one stage, or write a .safetensors
+    ");
+    assert_snapshot!(features("f.pt", "last"), @"error: DIR/f.pt: expected a name that ends in .safetensors, .npy or .csv");
 }
