@@ -1,1 +1,79 @@
-fn main() {}
+//! `cargo xtask`: the chores of this repository. It needs no libtorch, for it is what fetches libtorch.
+
+mod check;
+mod golden;
+mod layers;
+mod setup;
+mod shell;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use shell::{Failure, Result};
+
+const HELP: &str = "\
+Chores of this repository
+
+Usage: cargo xtask COMMAND
+
+Commands:
+  setup            Get libtorch and link it as .libtorch: a PyTorch 2.11 that is already here, or a download of 540 MB,
+                   kept for all clones in ~/.cache/lethe (or $XDG_CACHE_HOME/lethe)
+  demo [ARGS]      setup, build in release mode, run `lethe demo ARGS`
+  test             setup, then all checks: fmt, layers, clippy, build, test, doc
+  layers           Check that no module of crates/lethe/src imports a later one
+  golden [--check] [CASE ...]
+                   Make the golden cases anew from their make.py, or only compare; takes a Python with the packages of
+                   xtask/golden-requirements.txt from $LETHE_PYTHON, or makes one in target/reference-venv
+  help             This text
+
+Example:
+  cargo xtask test
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {}", failure.what);
+            if let Some(hint) = &failure.hint {
+                eprintln!("  hint: {hint}");
+            }
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Result<()> {
+    let root = root();
+    let Some((command, rest)) = arguments.split_first() else {
+        print!("{HELP}");
+        return Ok(());
+    };
+    // `demo --help` is lethe's.
+    if command != "demo" && rest.iter().any(|argument| argument == "--help" || argument == "-h") {
+        print!("{HELP}");
+        return Ok(());
+    }
+    match (command.as_str(), rest) {
+        ("setup", []) => setup::run(&root),
+        ("demo", arguments) => check::demo(&root, arguments),
+        ("test", []) => check::test(&root),
+        ("layers", []) => layers::run(&root),
+        ("golden", arguments) => golden::run(&root, arguments),
+        ("help" | "--help" | "-h", _) => {
+            print!("{HELP}");
+            Ok(())
+        }
+        ("setup" | "test" | "layers", [extra, ..]) => {
+            Err(Failure::usage(format!("`{command}` takes no argument, but got `{extra}`"), "cargo xtask help"))
+        }
+        _ => Err(Failure::usage(format!("unknown command `{command}`"), "cargo xtask help")),
+    }
+}
+
+/// The folder of this clone: the parent of xtask's own.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask has a parent").to_owned()
+}

@@ -102,6 +102,8 @@ pub(crate) fn io_text(error: &std::io::Error) -> String {
     match error.kind() {
         ErrorKind::NotFound => "no such file or folder".into(),
         ErrorKind::PermissionDenied => "permission denied".into(),
+        ErrorKind::NotADirectory => "a part of the path is a file, not a folder".into(),
+        ErrorKind::IsADirectory => "it is a folder".into(),
         ErrorKind::StorageFull => "no space left on the disk".into(),
         _ => error.to_string(),
     }

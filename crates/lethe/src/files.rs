@@ -136,7 +136,7 @@ fn not_written(path: &Path, error: &io::Error) -> Error {
     let failed = Error::failed(format!("cannot be written: {}", io_text(error))).at(path);
     match error.kind() {
         ErrorKind::NotFound => failed.hint("make its folder first"),
-        ErrorKind::NotADirectory => failed.hint("a part of the path is a file: name another folder"),
+        ErrorKind::NotADirectory => failed.hint("name another folder"),
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
             failed.hint("name a folder in which you may write")
         }

@@ -8,7 +8,7 @@ mod safetensors;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::Read as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -206,8 +206,11 @@ struct Listing {
     metadata: BTreeMap<String, String>,
     /// The entry `epoch` of a PyTorch file.
     epoch: Option<u32>,
-    read: Box<dyn Fn(&str) -> Result<Tensor>>,
+    read: Read,
 }
+
+/// Reads the tensor of a name.
+type Read = Box<dyn Fn(&str) -> Result<Tensor>>;
 
 impl Listing {
     fn read(&self, name: &str) -> Result<Tensor> {

@@ -225,8 +225,9 @@ fn choose<'a>(roots: &'a [Root], shapes: &IndexMap<String, Vec<i64>>) -> Result<
     match (meant.next(), meant.next()) {
         (Some(root), None) => Ok(root),
         (Some(_), Some(_)) => {
-            let names: Vec<&str> = roots.iter().map(|root| root.prefix.as_str()).collect();
-            Err(Error::failed(format!("holds several encoders: {}", names.join(", ")))
+            let stem = |root: &Root| format!("{}{}", root.prefix, if root.sequential() { "0" } else { "conv1" });
+            let names: Vec<String> = roots.iter().map(stem).collect();
+            Err(Error::failed(format!("holds several encoders, which begin at {}", names.join(", ")))
                 .hint("save the state dict of the one you mean alone"))
         }
         (None, _) => Err(none_found(shapes)),

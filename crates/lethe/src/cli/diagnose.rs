@@ -6,7 +6,7 @@ use crate::config::RunConfig;
 use crate::diagnose::{self, Cell, Diagnosis, Images, Settings, Side, Subject};
 use crate::error::{At, Error, Result};
 use crate::run::RunFolder;
-use crate::{data, files};
+use crate::{data, files, report};
 
 use super::images::ImageArgs;
 
@@ -85,11 +85,13 @@ pub(super) fn run(args: Args) -> Result<()> {
     })?;
     let json = serde_json::to_string_pretty(&diagnosis).map_err(|error| Error::failed(error.to_string()))?;
     files::write_atomically(&args.out.join(DIAGNOSIS), json.as_bytes())?;
+    let page = report::write(&args.out)?;
     if args.json {
         return super::print(&json);
     }
     super::print(&table(&diagnosis))?;
-    super::print(&diagnosis.summary)
+    super::print(&diagnosis.summary)?;
+    super::print(&format!("report: {}", page.display()))
 }
 
 const DIAGNOSIS: &str = "diagnosis.json";

@@ -1,5 +1,6 @@
 //! The command line: one file a command, and the only place that prints to stdout.
 
+mod convert;
 mod data;
 mod demo;
 mod diagnose;
@@ -35,6 +36,7 @@ enum Command {
     Undo(undo::Args),
     Evaluate(evaluate::Args),
     Features(features::Args),
+    Convert(convert::Args),
     Measure(measure::Args),
     #[command(subcommand)]
     Data(data::Args),
@@ -53,6 +55,7 @@ pub fn main() -> ExitCode {
         Command::Undo(args) => undo::run(args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Features(args) => features::run(args),
+        Command::Convert(args) => convert::run(args),
         Command::Measure(args) => measure::run(args),
         Command::Data(args) => data::run(args),
         Command::Report(args) => report::run(args),

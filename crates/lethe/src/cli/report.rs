@@ -1,10 +1,33 @@
 //! `lethe report`.
 
-use crate::error::{Error, Result};
+use std::path::PathBuf;
 
+use serde_json::json;
+
+use crate::error::Result;
+use crate::{files, report};
+
+/// Write one self-contained HTML page about a run, a diagnosis or an undoing.
 #[derive(clap::Args)]
-pub(super) struct Args {}
+#[command(after_help = "Example:\n  lethe report runs/first\n  lethe report runs/first --out first.html")]
+pub(super) struct Args {
+    /// The --out folder of pretrain, diagnose, undo or demo
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+    /// Where to write the page [default: RUN/report.html]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Print one JSON object: the page's path and the files it shows
+    #[arg(long)]
+    json: bool,
+}
 
-pub(super) fn run(_args: Args) -> Result<()> {
-    Err(Error::failed("not built yet"))
+pub(super) fn run(args: Args) -> Result<()> {
+    let input = report::read_folder(&args.run)?;
+    let out = args.out.unwrap_or_else(|| args.run.join("report.html"));
+    files::write_atomically(&out, report::page(&input).as_bytes())?;
+    if args.json {
+        return super::print_json(&json!({ "report": out, "files": input.files, "notes": input.notes }));
+    }
+    super::print(&out.display().to_string())
 }

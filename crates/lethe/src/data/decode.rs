@@ -41,7 +41,9 @@ pub(super) fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
         let image = reader.decode().map_err(|error| error.to_string())?;
         Ok(image.into_rgb8())
     }));
-    let image = decoded.unwrap_or_else(|_| Err("the decoder failed on it".to_string()))?;
+    let image = decoded
+        .unwrap_or_else(|_| Err("the decoder failed on it".to_string()))
+        .map_err(|reason| reason.split_whitespace().collect::<Vec<_>>().join(" "))?;
     if image.width() == 0 || image.height() == 0 {
         return Err("it has no pixels".into());
     }

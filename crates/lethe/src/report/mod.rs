@@ -1,1 +1,91 @@
-//! report
+//! The page: one HTML file that shows what a run, a diagnosis and an undoing found, readable without Lethe or a network.
+
+mod charts;
+mod curves;
+mod definitions;
+mod headline;
+mod numbers;
+mod page;
+mod plots;
+mod read;
+
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use crate::diagnose::Diagnosis;
+use crate::error::Result;
+use crate::files;
+use crate::run::MetricRow;
+use crate::views::BadSample;
+
+pub use page::page;
+pub use read::read_folder;
+
+/// Writes `report.html` about what lies in `folder` into it; gives its path.
+///
+/// # Errors
+/// As [`read_folder`], and when the page cannot be written.
+pub fn write(folder: &Path) -> Result<PathBuf> {
+    let path = folder.join("report.html");
+    files::write_atomically(&path, page(&read_folder(folder)?).as_bytes())?;
+    Ok(path)
+}
+
+/// What a page can show; whatever is absent is left out.
+#[derive(Debug, Default)]
+pub struct ReportInput {
+    pub title: String,
+    /// `config.toml`, as it stands.
+    pub settings: Option<String>,
+    pub metrics: Vec<MetricRow>,
+    pub diagnosis: Option<Diagnosis>,
+    pub undo: Vec<UndoRow>,
+    pub before_after: Option<BeforeAfter>,
+    /// `evaluation.json`.
+    pub evaluation: Option<serde_json::Value>,
+    pub bad_samples: Vec<BadSample>,
+    /// What the reader should know about this input ("the last line of ... is cut off").
+    pub notes: Vec<String>,
+    /// The files it was read from.
+    pub files: Vec<String>,
+}
+
+/// A line of `undo.jsonl`: one outer step. Every number beside `step` becomes a curve (`ssl`, `js`, `coding_rate_reduction`, ...).
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct UndoRow {
+    pub step: f64,
+    /// As in `--repair`: several repairs in one report are drawn in one chart.
+    #[serde(default)]
+    pub repair: String,
+    #[serde(flatten)]
+    pub values: IndexMap<String, serde_json::Value>,
+}
+
+/// `before_after.json`: the same numbers of an encoder before and after `undo`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct BeforeAfter {
+    pub rows: Vec<BeforeAfterRow>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BeforeAfterRow {
+    /// "k-NN (20), unseen images, correlation broken".
+    pub what: String,
+    pub before: f64,
+    pub after: f64,
+    /// Written behind the numbers; with "%" they are fractions.
+    #[serde(default)]
+    pub unit: String,
+    pub better: Better,
+}
+
+/// Which direction of a change is an improvement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Better {
+    Higher,
+    Lower,
+    Neither,
+}

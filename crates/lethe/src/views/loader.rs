@@ -13,7 +13,7 @@ use image::RgbImage;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use super::{Augmentation, Scratch};
@@ -49,7 +49,7 @@ impl Default for LoaderSettings {
 }
 
 /// An image that could not be used.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct BadSample {
     pub name: String,
     pub reason: String,

@@ -76,13 +76,18 @@ pub fn augmentation(name: &str, size: u32, normalize: Normalize) -> Result<Augme
         let names: Vec<&str> = RECIPES.iter().map(|recipe| recipe.name).collect();
         return Err(Error::usage(format!("{name}: unknown augmentation, expected one of {}", names.join(", "))));
     };
-    Ok(Augmentation { views: (recipe.views)(size).into(), size, normalize })
+    Ok(Augmentation::new((recipe.views)(size).into(), size, normalize))
 }
 
 impl Augmentation {
+    /// Views of one's own; [`Recipe::views`] is a place to begin.
+    pub fn new(views: Vec<View>, size: u32, normalize: Normalize) -> Self {
+        Self { views, size, normalize }
+    }
+
     /// One view without chance: the shorter side resized to `size`, and the middle.
     pub fn plain(size: u32, normalize: Normalize) -> Self {
-        Self { views: vec![View { crop: Crop::Centre, steps: Vec::new() }], size, normalize }
+        Self::new(vec![View { crop: Crop::Centre, steps: Vec::new() }], size, normalize)
     }
 
     /// Views an image.

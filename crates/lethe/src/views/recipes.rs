@@ -6,7 +6,7 @@ use super::{Blur, ColorJitter, Crop, Op, RandomResizedCrop, Step, View};
 pub struct Recipe {
     pub name: &'static str,
     pub paper: &'static str,
-    pub(super) views: fn(u32) -> [View; 2],
+    pub views: fn(u32) -> [View; 2],
 }
 
 pub const RECIPES: &[Recipe] = &[

@@ -10,7 +10,7 @@ fn small_run<'a>(method: &'a str, out: &'a str, epochs: &'a str) -> Vec<&'a str>
     let settings =
         ["--data", "shapes:n=96,size=16", "--encoder", "resnet18-w4", "--batch-size", "32", "--save-every", "2"];
     let mut args =
-        vec!["pretrain", "--method", method, "--out", out, "--epochs", epochs, "--threads", "2", "--lr", "0.5"];
+        vec!["pretrain", "--method", method, "--out", out, "--epochs", epochs, "--threads", "1", "--lr", "0.5"];
     args.extend(settings);
     args
 }

@@ -1,0 +1,62 @@
+//! `lethe convert`.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::{print_json, table};
+use crate::checkpoint;
+use crate::error::{Error, Result};
+
+/// Rewrites a checkpoint of any tool as safetensors with torchvision's names.
+///
+/// Reads safetensors and PyTorch state dicts (.pt, .pth, .ckpt of torchvision, timm, lightly, solo-learn, MoCo, SimSiam,
+/// Barlow Twins, VICReg, DINO), always as data. The encoder is inferred from its tensors; heads are left out.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  lethe convert moco_v2_800ep.pth.tar resnet50.safetensors")]
+pub(super) struct Args {
+    /// The checkpoint to read
+    input: PathBuf,
+    /// The file to write
+    output: PathBuf,
+    /// Replace an output that is there
+    #[arg(long)]
+    overwrite: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Converted {
+    input: PathBuf,
+    output: PathBuf,
+    encoder: String,
+    stem: String,
+    epoch: Option<u32>,
+    tensors: usize,
+}
+
+pub(super) fn run(args: Args) -> Result<()> {
+    if args.output.exists() && !args.overwrite {
+        return Err(Error::usage("is there already").at(&args.output).hint("--overwrite replaces it"));
+    }
+    let read = checkpoint::open(&args.input)?;
+    checkpoint::save(&args.output, &read.meta, &read.encoder)?;
+    let converted = Converted {
+        input: args.input,
+        output: args.output,
+        encoder: read.meta.encoder.name,
+        stem: read.meta.encoder.stem.to_string(),
+        epoch: read.meta.epoch,
+        tensors: read.encoder.len(),
+    };
+    if args.json {
+        return print_json(&converted);
+    }
+    let mut table = table(&["encoder", "stem", "epoch", "tensors", "written to"]);
+    let epoch = converted.epoch.map_or("unknown".into(), |epoch| epoch.to_string());
+    let output = converted.output.display().to_string();
+    table.add_row([converted.encoder, converted.stem, epoch, converted.tensors.to_string(), output]);
+    super::print(&table.to_string())
+}

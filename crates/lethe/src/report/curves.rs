@@ -1,0 +1,124 @@
+//! The curves of a training and of an undoing.
+
+use indexmap::IndexMap;
+
+use super::UndoRow;
+use super::charts::Figure;
+use super::plots::{Axis, LineChart, Series};
+use crate::run::{Kind, MetricRow};
+
+/// Points of a curve at most; more are averaged in groups.
+const POINTS: usize = 240;
+
+/// The curves of `metrics.jsonl`: its step rows, or where there are none its epoch rows.
+pub(super) fn training(metrics: &[MetricRow]) -> Vec<Figure> {
+    let (steps, epochs): (Vec<_>, Vec<_>) = metrics.iter().partition(|row| row.kind == Kind::Step);
+    let rows = if steps.is_empty() { epochs } else { steps };
+    let curve = |i: usize, name: &str, value: &dyn Fn(&MetricRow) -> f64| {
+        line(i, name, thinned(&rows.iter().map(|row| (row.step as f64, value(row))).collect::<Vec<_>>()))
+    };
+    let mut terms: Vec<&String> = Vec::new();
+    for key in rows.iter().flat_map(|row| row.terms.keys()) {
+        if !terms.contains(&key) {
+            terms.push(key);
+        }
+    }
+    let single = |title, reading, value: &dyn Fn(&MetricRow) -> f64| figure(title, reading, vec![curve(0, "", value)]);
+    let loss = "Falling means it learns the training task, not that its features get better.";
+    let mut figures = vec![single("Loss", loss, &|row| row.loss)];
+    if terms.len() > 1 {
+        let term = |(i, key): (usize, &&String)| curve(i, key, &|row| row.terms.get(*key).copied().unwrap_or(f64::NAN));
+        figures.push(figure(
+            "Terms of the loss",
+            "The parts the loss is made of.",
+            terms.iter().enumerate().map(term).collect(),
+        ));
+    }
+    figures.push(single("Learning rate", "How large a step the optimiser takes.", &|row| row.lr));
+    let mut spread =
+        single("Spread of the projections", "1 is healthy; near 0 all images have become one point.", &|row| {
+            row.spread
+        });
+    let mut speed =
+        single("Images per second", "The speed of the training, loading included.", &|row| row.images_per_s);
+    let mut wait =
+        single("Waiting for data", "Share of the time in which training stood still for want of images.", &|row| {
+            row.data_wait
+        });
+    wait.chart.percent = true;
+    for from_zero in [&mut spread, &mut speed, &mut wait] {
+        from_zero.chart.zero = true;
+    }
+    figures.extend([spread, speed, wait]);
+    figures.retain(|figure| !figure.chart.is_empty());
+    figures
+}
+
+fn line(i: usize, name: &str, points: Vec<(f64, f64)>) -> Series {
+    Series { name: name.into(), part: "", class: format!("c{}", i % 6), dashed: false, points, band: Vec::new() }
+}
+
+fn figure(title: &str, reading: &str, series: Vec<Series>) -> Figure {
+    let x = Axis::Number("step".into());
+    let chart = LineChart { about: format!("{title} by step"), x, percent: false, zero: false, series };
+    Figure { title: title.into(), reading: reading.into(), chart }
+}
+
+/// One figure a number of `undo.jsonl`, one line a repair.
+pub(super) fn undoing(rows: &[UndoRow]) -> Vec<Figure> {
+    const WORDS: &[(&str, &str, &str)] = &[
+        ("ssl", "Self-supervised loss", "The task the encoder was pre-trained on."),
+        (
+            "js",
+            "Divergence from uniform (JS)",
+            "Lower: the late stages stretch all samples alike, none is singled out.",
+        ),
+        ("coding_rate_reduction", "Coding rate reduction by pair", "Of the projections; it should rise."),
+        (
+            "outer",
+            "Outer objective",
+            "Self-supervised loss minus lambda times the coding rate reduction; it should fall.",
+        ),
+        ("inner", "Inner objective", "Self-supervised loss plus beta times the divergence."),
+        ("lr", "Learning rate", "How large a step the optimiser takes."),
+        ("grad_norm", "Length of the hypergradient", "How strongly the outer objective pulls on the late stages."),
+    ];
+    let numbers = |row: &UndoRow| -> Vec<(String, f64)> {
+        let nested = row.values.get("terms").and_then(|v| v.as_object()).into_iter().flatten();
+        let numbers = row.values.iter().chain(nested).filter_map(|(key, value)| Some((key.clone(), value.as_f64()?)));
+        numbers.filter(|(key, _)| key != "epoch" && key != "seconds").collect()
+    };
+    let mut repairs: Vec<&str> = Vec::new();
+    let mut keys: Vec<String> = Vec::new();
+    let mut curves: IndexMap<(String, &str), Vec<(f64, f64)>> = IndexMap::new();
+    for row in rows {
+        if !repairs.contains(&row.repair.as_str()) {
+            repairs.push(&row.repair);
+        }
+        for (key, value) in numbers(row) {
+            if !keys.contains(&key) {
+                keys.push(key.clone());
+            }
+            curves.entry((key, &row.repair)).or_default().push((row.step, value));
+        }
+    }
+    keys.sort_by_key(|key| WORDS.iter().position(|(known, ..)| known == key).unwrap_or(WORDS.len()));
+    let figures = keys.into_iter().map(|key| {
+        let known = WORDS.iter().find(|(known, ..)| *known == key);
+        let (title, reading) = known.map_or((key.as_str(), ""), |(_, title, reading)| (title, reading));
+        let series = repairs.iter().enumerate().filter_map(|(i, repair)| {
+            let name = if repairs.len() > 1 { repair } else { "" };
+            Some(line(i, name, thinned(curves.get(&(key.clone(), *repair))?)))
+        });
+        figure(title, reading, series.collect())
+    });
+    figures.collect()
+}
+
+/// At most `POINTS` points, each the mean of its neighbours.
+fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let size = points.len().div_ceil(POINTS).max(1);
+    let mean =
+        |group: &[(f64, f64)], of: fn(&(f64, f64)) -> f64| group.iter().map(of).sum::<f64>() / group.len() as f64;
+    points.chunks(size).map(|group| (mean(group, |p| p.0), mean(group, |p| p.1))).collect()
+}

@@ -1,0 +1,142 @@
+//! Reads the files of a run, diagnosis, undo or demo folder.
+
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+
+use super::ReportInput;
+use crate::error::{At, Error, Result};
+
+/// Reads what is there of `config.toml`, `metrics.jsonl`, `diagnosis.json`, `undo.jsonl`, `before_after.json`,
+/// `evaluation.json` and `bad_samples.jsonl`, in `folder` itself or one folder below it.
+///
+/// # Errors
+/// A file that cannot be read or parsed, by name and line; a folder with none of them.
+pub fn read_folder(folder: &Path) -> Result<ReportInput> {
+    let mut reader = Reader::open(folder)?;
+    let mut input = ReportInput { title: title(folder), ..ReportInput::default() };
+    if let Some(path) = reader.one("config.toml") {
+        let text = text(&path)?;
+        toml::from_str::<toml::Table>(&text).map_err(|error| toml_error(&text, &error)).at(&path)?;
+        input.settings = Some(text);
+    }
+    input.metrics = reader.one("metrics.jsonl").map(|path| reader.lines(&path)).transpose()?.unwrap_or_default();
+    input.diagnosis = reader.one("diagnosis.json").map(|path| json(&path)).transpose()?;
+    for path in reader.all("undo.jsonl") {
+        input.undo.extend(reader.lines(&path)?);
+    }
+    input.before_after = reader.one("before_after.json").map(|path| json(&path)).transpose()?;
+    input.evaluation = reader.one("evaluation.json").map(|path| json(&path)).transpose()?;
+    for path in reader.all("bad_samples.jsonl") {
+        input.bad_samples.extend(reader.lines(&path)?);
+    }
+    if reader.read.is_empty() {
+        return Err(Error::failed("nothing to report: no config.toml, metrics.jsonl, diagnosis.json, undo.jsonl, before_after.json or evaluation.json")
+            .at(folder)
+            .hint("give the --out folder of `lethe pretrain`, `diagnose`, `undo` or `demo`"));
+    }
+    if let Some(diagnosis) = &input.diagnosis {
+        let (count, cells) = (diagnosis.checkpoints.len(), diagnosis.cells.iter().map(|cell| cell.checkpoint));
+        if let Some(beyond) = cells.chain(diagnosis.onsets.iter().map(|onset| onset.checkpoint)).find(|c| *c >= count) {
+            let what = format!("diagnosis.json: speaks of checkpoint {beyond}, counted from 0, but has {count}");
+            return Err(Error::failed(what).at(folder));
+        }
+    }
+    input.files = reader.read;
+    input.notes = reader.notes;
+    Ok(input)
+}
+
+fn title(folder: &Path) -> String {
+    let folder = folder.canonicalize().unwrap_or_else(|_| folder.into());
+    folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_else(|| "report".into())
+}
+
+struct Reader {
+    root: PathBuf,
+    /// The folder and those directly below it, in the order of their names.
+    folders: Vec<PathBuf>,
+    read: Vec<String>,
+    notes: Vec<String>,
+}
+
+impl Reader {
+    fn open(root: &Path) -> Result<Self> {
+        let mut below = Vec::new();
+        for entry in std::fs::read_dir(root).at(root)? {
+            let path = entry.at(root)?.path();
+            if path.is_dir() {
+                below.push(path);
+            }
+        }
+        below.sort();
+        let folders = std::iter::once(root.to_path_buf()).chain(below).collect();
+        Ok(Self { root: root.into(), folders, read: Vec::new(), notes: Vec::new() })
+    }
+
+    /// Every file of that name.
+    fn all(&mut self, name: &str) -> Vec<PathBuf> {
+        let found: Vec<PathBuf> =
+            self.folders.iter().map(|folder| folder.join(name)).filter(|path| path.is_file()).collect();
+        self.read.extend(found.iter().map(|path| short(&self.root, path)));
+        found
+    }
+
+    /// The file of that name in the folder, or the only one below it.
+    fn one(&mut self, name: &str) -> Option<PathBuf> {
+        let found: Vec<PathBuf> =
+            self.folders.iter().map(|folder| folder.join(name)).filter(|path| path.is_file()).collect();
+        if found.len() > 1 && found[0].parent() != Some(&self.root) {
+            let places = found.iter().map(|path| short(&self.root, path)).collect::<Vec<_>>().join(", ");
+            self.notes.push(format!(
+                "There are several {name} here ({places}), so none is shown: ask for a report of one of the folders."
+            ));
+            return None;
+        }
+        let path = found.into_iter().next()?;
+        self.read.push(short(&self.root, &path));
+        Some(path)
+    }
+
+    /// One JSON object a line. A last line that was cut off, as a killed run leaves it, becomes a note.
+    fn lines<T: DeserializeOwned>(&mut self, path: &Path) -> Result<Vec<T>> {
+        let text = text(path)?;
+        let mut rows = Vec::new();
+        for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            match serde_json::from_str(line) {
+                Ok(row) => rows.push(row),
+                Err(error) if error.is_eof() && i + 1 == text.lines().count() && !text.ends_with('\n') => {
+                    self.notes
+                        .push(format!("The last line of {} is cut off and was left out.", short(&self.root, path)));
+                }
+                Err(error) => return Err(Error::failed(format!("line {}: {}", i + 1, without_place(&error))).at(path)),
+            }
+        }
+        Ok(rows)
+    }
+}
+
+fn short(root: &Path, path: &Path) -> String {
+    path.strip_prefix(root).unwrap_or(path).display().to_string()
+}
+
+fn text(path: &Path) -> Result<String> {
+    String::from_utf8(std::fs::read(path).at(path)?).map_err(|_| Error::failed("not UTF-8 text").at(path))
+}
+
+fn json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    serde_json::from_str(&text(path)?)
+        .map_err(|error| Error::failed(format!("line {}: {}", error.line(), without_place(&error))).at(path))
+}
+
+fn toml_error(text: &str, error: &toml::de::Error) -> Error {
+    let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+    Error::failed(format!("line {line}: {}", error.message()))
+}
+
+/// serde_json's message without its own "at line 1 column 7".
+fn without_place(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let text = text.rfind(" at line ").map_or(text.as_str(), |at| &text[..at]);
+    if error.is_data() { text.into() } else { format!("not JSON ({text})") }
+}

@@ -1,0 +1,462 @@
+//! The page: written by the real program, opened in headless Chromium.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use insta::assert_snapshot;
+use lethe::diagnose::{Cell, CheckpointRow, Diagnosis, Onset, Side};
+use lethe::report::{BeforeAfter, BeforeAfterRow, Better, UndoRow};
+use lethe::run::{Kind, MetricRow};
+use lethe::views::BadSample;
+use serde_json::json;
+
+const STAGES: [&str; 5] = ["stem", "stage1", "stage2", "stage3", "stage4"];
+const EPOCHS: [u32; 6] = [0, 20, 40, 60, 80, 100];
+/// A name that would run, were it not escaped.
+const EVIL: &str = "<script>alert('1')</script>\"&";
+
+/// A cell as a run that over-fits gives it: abruptly, in the late stages, after epoch 40.
+fn cell(checkpoint: usize, stage: usize) -> Cell {
+    let time = checkpoint as f64 / 5.0;
+    let depth = stage as f64 / 4.0;
+    let wobble = ((checkpoint * 7 + stage * 13) % 5) as f64 / 5.0 - 0.4;
+    let memorised = depth.powi(2) / (1.0 + (-14.0 * (time - 0.55)).exp());
+    let gap = 0.14 * memorised + 0.004 * wobble;
+    let learned = 1.0 - (-4.0 * time).exp();
+    let side = |unseen: f64| {
+        let rate = 18.0 * 2f64.powf(depth * 2.0) * (1.0 + 0.4 * learned) - unseen * 1.5 * memorised;
+        let pair_compressed = 3.1 - 0.4 * learned + unseen * gap;
+        let accuracy = 0.24 + (0.16 + 0.3 * depth) * learned + 0.01 * wobble;
+        let accuracy = accuracy + if unseen > 0.0 { -0.07 * memorised } else { 0.25 * memorised + 0.02 };
+        let named = |entries: &[(&str, f64)]| entries.iter().map(|(key, value)| ((*key).to_string(), *value)).collect();
+        Side {
+            measures: named(&[
+                ("coding_rate", rate),
+                ("rankme", 14.0 + 40.0 * depth * (0.3 + learned) - 4.0 * unseen * memorised),
+                ("effective_rank", 12.0 + 38.0 * depth * (0.3 + learned)),
+                ("alpha_req", 2.1 - 0.9 * learned * (0.4 + depth) + 0.05 * wobble),
+                ("uniformity", -0.8 - 2.2 * depth * learned + 0.2 * unseen * memorised),
+            ]),
+            by_class: named(&[
+                ("coding_rate", rate),
+                ("compressed_rate", rate * (0.8 - 0.3 * learned * depth)),
+                ("coding_rate_reduction", rate * (0.2 + 0.3 * learned * depth)),
+            ]),
+            by_pair: named(&[
+                ("coding_rate", rate * 1.05),
+                ("compressed_rate", pair_compressed),
+                ("coding_rate_reduction", rate * 1.05 - pair_compressed),
+                ("alignment", 0.62 - 0.35 * learned - if unseen > 0.0 { 0.0 } else { gap }),
+                ("lidar", 20.0 + 60.0 * depth * learned),
+            ]),
+            accuracy: named(&[("knn-20", accuracy), ("knn-200", accuracy - 0.02), ("linear", accuracy + 0.04)]),
+        }
+    };
+    let room = 0.006 + 0.01 * memorised;
+    Cell {
+        checkpoint,
+        stage: STAGES[stage].into(),
+        train: side(0.0),
+        unseen: Some(side(1.0)),
+        memorisation_gap: Some(gap),
+        gap_interval: Some([gap - room, gap + room]),
+    }
+}
+
+fn diagnosis() -> Diagnosis {
+    let cells = (0..EPOCHS.len()).flat_map(|c| (0..STAGES.len()).map(move |s| cell(c, s))).collect();
+    Diagnosis {
+        lethe: "0.1.0".into(),
+        encoder: "resnet18-w16".into(),
+        settings: [
+            ("data", json!("cifar10@n=5000")),
+            ("unseen", json!("cifar10-test")),
+            ("eps2", json!(0.5)),
+            ("classes", json!(EVIL)),
+        ]
+        .map(|(key, value)| (key.to_string(), value))
+        .into_iter()
+        .collect(),
+        stages: STAGES.map(String::from).into(),
+        checkpoints: EPOCHS
+            .map(|epoch| CheckpointRow {
+                path: format!("checkpoints/epoch-{epoch:04}.safetensors"),
+                epoch: Some(epoch),
+            })
+            .into(),
+        cells,
+        onsets: [(3, 2), (4, 2)]
+            .map(|(stage, checkpoint)| Onset { stage: STAGES[stage].into(), checkpoint, confidence: 0.95 })
+            .into(),
+        summary: format!("Memorisation: the gap is largest in stage4 at epoch 100. {EVIL}"),
+    }
+}
+
+fn lines<T: serde::Serialize>(rows: impl Iterator<Item = T>) -> String {
+    rows.map(|row| serde_json::to_string(&row).expect("JSON") + "\n").collect()
+}
+
+/// A folder as `lethe demo` leaves it, with `EVIL` wherever a text comes from the user.
+fn fixture(folder: &Path) {
+    let metrics = (0..1900u32).map(|step| {
+        let t = f64::from(step) / 1900.0;
+        let noise = f64::from(step * 7919 % 101) / 101.0 - 0.5;
+        MetricRow {
+            kind: Kind::Step,
+            epoch: 1 + step / 19,
+            step: u64::from(step),
+            loss: 4.3 + 1.9 * (-5.0 * t).exp() + 0.08 * noise,
+            terms: [("nt_xent".to_string(), 4.3)].into_iter().collect(),
+            lr: 0.06 * (t / 0.1).min(1.0) * (0.5 + 0.5 * (std::f64::consts::PI * t).cos()),
+            spread: 0.9 - 0.3 * (-20.0 * t).exp(),
+            images_per_s: 812.0 + 40.0 * noise,
+            data_wait: 0.02 + 0.01 * noise,
+            seconds: f64::from(step) * 0.31,
+        }
+    });
+    let undo = ["umm", "continue"].into_iter().flat_map(|repair| {
+        (0..200u32).map(move |step| {
+            let t = f64::from(step) / 200.0;
+            let gain = if repair == "umm" { 6.0 } else { 0.5 };
+            let mut values = json!({"epoch": step / 39, "ssl": 4.31 + 0.05 * t, "js": 0.11 * (-3.0 * t * gain / 6.0).exp(),
+                "coding_rate_reduction": 55.0 + gain * (1.0 - (-4.0 * t).exp()), "outer": -50.0 - gain * t, "grad_norm": 1.3 - 0.6 * t, "seconds": 0.8 * t});
+            let values = std::mem::take(values.as_object_mut().expect("an object")).into_iter().collect();
+            UndoRow { step: f64::from(step), repair: repair.into(), values }
+        })
+    });
+    let row = |what: &str, before, after, unit: &str, better| BeforeAfterRow {
+        what: what.into(),
+        before,
+        after,
+        unit: unit.into(),
+        better,
+    };
+    let before_after = BeforeAfter {
+        rows: vec![
+            row("k-NN (20), unseen images", 0.623, 0.641, "%", Better::Higher),
+            row("linear probe, unseen images", 0.664, 0.668, "%", Better::Higher),
+            row("linear probe, correlation broken", 0.412, 0.405, "%", Better::Higher),
+            row("memorisation gap, stage4", 0.141, 0.082, "", Better::Lower),
+            row("coding rate R, stage4", 98.2, 104.9, "", Better::Neither),
+        ],
+    };
+    let bad = (0..3).map(|i| BadSample { name: format!("train/{EVIL}/{i}.jpg"), reason: "truncated JPEG".into() });
+    let config = format!(
+        "# the run\nmethod = \"simclr\"\nencoder = \"resnet18-w16\"\ndata = \"cifar10@n=5000\"\nepochs = 100\nseed = 0\nlr = 0.06\n\n[method-settings]\ntemperature = 0.5\nnote = '''{EVIL}'''\n"
+    );
+    let write = |name: &str, text: String| std::fs::write(folder.join(name), text).expect("a writable folder");
+    write("config.toml", config);
+    write("metrics.jsonl", lines(metrics) + "{\"epoch\":99,\"st");
+    write("diagnosis.json", serde_json::to_string(&diagnosis()).expect("JSON"));
+    write("undo.jsonl", lines(undo));
+    write("before_after.json", serde_json::to_string(&before_after).expect("JSON"));
+    write("evaluation.json", json!({"train": EVIL, "test_images": 10000, "rows": [{"stage": "stage4", "accuracy": {"knn-20": 0.641, "linear": 0.668}}]}).to_string());
+    write("bad_samples.jsonl", lines(bad));
+}
+
+fn lethe(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_lethe")).args(arguments).current_dir(folder).output().expect("the program runs")
+}
+
+/// The exit code and what a user sees of a failing `lethe report`.
+fn failure(folder: &Path, arguments: &[&str]) -> String {
+    let output = lethe(folder, arguments);
+    format!("exit {}\n{}", output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).trim_end())
+}
+
+fn report(folder: &Path) -> String {
+    let output = lethe(folder, &["report", "."]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "./report.html\n");
+    std::fs::read_to_string(folder.join("report.html")).expect("the page")
+}
+
+/// Chromium, or nothing where the user said that there is none.
+fn chromium() -> Option<PathBuf> {
+    if std::env::var_os("LETHE_NO_BROWSER").is_some_and(|value| value == "1") {
+        return None;
+    }
+    let named = std::env::var_os("LETHE_CHROMIUM").map(PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let in_path = || {
+        std::env::split_paths(&path)
+            .flat_map(|folder| ["chromium", "chromium-browser", "google-chrome"].map(|name| folder.join(name)))
+            .find(|file| file.is_file())
+    };
+    let found = named.or_else(in_path);
+    assert!(
+        found.is_some(),
+        "no Chromium to open the page with: `apt-get update && apt-get install -y chromium`, name it in LETHE_CHROMIUM, \
+         or set LETHE_NO_BROWSER=1 to leave these tests out"
+    );
+    found
+}
+
+/// Runs Chromium on a local page with a profile of its own.
+fn browse(chromium: &Path, profile: &Path, page: &Path, more: &[String]) -> String {
+    let mut command = Command::new(chromium);
+    command.args([
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+    ]);
+    command.args([
+        "--disable-component-update",
+        "--disable-sync",
+        "--disable-dev-shm-usage",
+        "--hide-scrollbars",
+        "--virtual-time-budget=4000",
+    ]);
+    command.arg(format!("--user-data-dir={}", profile.display())).args(more).arg(format!("file://{}", page.display()));
+    let output = command.output().expect("Chromium runs");
+    assert!(output.status.success(), "Chromium: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn every_part_is_there_and_every_text_escaped() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fixture(folder.path());
+    let page = report(folder.path());
+    for part in [
+        "Where it memorises",
+        "By depth",
+        "By stage and epoch",
+        "Undoing",
+        "Training",
+        "Bad samples",
+        "Settings",
+        "What is measured",
+        "Before you conclude",
+    ] {
+        assert!(page.contains(part), "{part} is missing");
+    }
+    for title in [
+        "Memorisation gap",
+        "Alignment distance",
+        "k-NN accuracy (20)",
+        "k-NN accuracy (200)",
+        "Linear probe accuracy",
+        "Coding rate R",
+        "RankMe",
+        "Effective rank",
+        "alpha-ReQ",
+        "Uniformity",
+        "Coding rate reduction by class",
+        "Coding rate reduction by pair",
+        "Divergence from uniform (JS)",
+        "Loss",
+        "Waiting for data",
+    ] {
+        assert!(page.contains(&format!("<figcaption><b>{title}</b>")), "no chart of {title}");
+    }
+    assert!(page.contains("The last line of metrics.jsonl is cut off"), "no word on the line that a kill cut off");
+    assert!(page.contains("stage4 at epoch 100"), "the largest gap of the fixture is there");
+    assert_eq!(page.matches("<g class=\"cell\">").count(), STAGES.len() * EPOCHS.len());
+
+    assert!(!page.contains("<script"), "a name of the user became markup");
+    assert_eq!(page.matches("&lt;script&gt;alert").count(), 3 + 4, "three files, three settings, the summary");
+}
+
+#[test]
+fn the_page_asks_for_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fixture(folder.path());
+    let page = report(folder.path());
+    assert!(page.contains("default-src 'none'"));
+    for load in
+        [" src=", "url(", "@import", "<link", "<iframe", "<object", "<embed", "<img", "http://", "https://", "xlink:"]
+    {
+        assert!(!page.contains(load), "{load} may load something");
+    }
+    for link in page.split(" href=\"").skip(1) {
+        assert!(link.starts_with('#'), "a link leaves the page: {}", &link[..20]);
+    }
+}
+
+/// A harness page that shows the report in a frame of a given width and writes what it measures into its own title.
+const HARNESS: &str = r#"<!doctype html><title>-</title><iframe style="border:0;width:WIDTHpx;height:900px" srcdoc="PAGE"></iframe><script>
+addEventListener("load", () => {
+  const page = document.querySelector("iframe").contentDocument, view = page.defaultView;
+  const light = c => { const v = c.match(/[\d.]+/g).map(Number).map(x => x / 255).map(x => x <= .04045 ? x / 12.92 : ((x + .055) / 1.055) ** 2.4);
+    return .2126 * v[0] + .7152 * v[1] + .0722 * v[2]; };
+  const contrast = (a, b) => { const [x, y] = [light(a), light(b)]; return (Math.max(x, y) + .05) / (Math.min(x, y) + .05); };
+  const paper = view.getComputedStyle(page.body).backgroundColor;
+  const all = s => [...page.querySelectorAll(s)];
+  const charts = all("svg[role=img]").map(e => e.getBoundingClientRect());
+  const letters = all("svg[role=img] text").map(e => parseFloat(view.getComputedStyle(e).fontSize) * e.getScreenCTM().a);
+  document.title = JSON.stringify({
+    paper: light(paper), charts: charts.length, empty: charts.filter(r => r.width < 100 || r.height < 60).length,
+    lines: all("path.line").filter(e => e.getTotalLength() > 20).length, scroll: page.documentElement.scrollWidth,
+    letters: Math.min(...letters), text: contrast(view.getComputedStyle(page.body).color, paper),
+    muted: contrast(view.getComputedStyle(page.querySelector(".lead ~ dl p")).color, view.getComputedStyle(page.querySelector(".card")).backgroundColor),
+    curves: Math.min(...all("g.series").map(e => contrast(view.getComputedStyle(e).color, paper))),
+    named: all("svg[role=img]").every(e => e.getAttribute("aria-label").length > 20),
+  });
+});
+</script>"#;
+
+#[test]
+fn chromium_draws_it_wide_and_narrow_light_and_dark() {
+    let Some(chromium) = chromium() else { return };
+    let scratch = tempfile::tempdir().expect("a folder");
+    let folder = scratch.path().join("first-run");
+    std::fs::create_dir(&folder).expect("a folder");
+    fixture(&folder);
+    let page = report(&folder);
+    std::fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join("report.html"), &page).expect("a writable folder");
+    let quoted = page.replace('&', "&amp;").replace('"', "&quot;");
+    for (width, dark) in [(360, false), (1600, true)] {
+        let harness = folder.join("harness.html");
+        std::fs::write(&harness, HARNESS.replace("WIDTH", &width.to_string()).replace("PAGE", &quoted))
+            .expect("a writable folder");
+        let theme = format!("--blink-settings=preferredColorScheme={}", i32::from(!dark));
+        let size = format!("--window-size={},1000", width + 100);
+        let dom = browse(&chromium, &scratch.path().join("profile"), &harness, &["--dump-dom".into(), theme, size]);
+        let title = dom.split("<title>").nth(1).and_then(|rest| rest.split("</title>").next()).expect("a title");
+        let seen: serde_json::Value = serde_json::from_str(&title.replace("&quot;", "\""))
+            .unwrap_or_else(|_| panic!("the harness did not run: {title}"));
+        let number = |key: &str| seen[key].as_f64().unwrap_or_else(|| panic!("{key} in {seen}"));
+        assert_eq!(number("paper") < 0.1, dark, "{seen}: the theme is followed");
+        assert!(number("charts") >= 30.0 && number("empty") == 0.0, "{seen}: every chart has a size");
+        assert!(number("lines") > 150.0, "{seen}: the curves are drawn");
+        assert!(number("scroll") <= f64::from(width), "{seen}: nothing is wider than the window");
+        assert!(number("letters") >= 9.0, "{seen}: letters of charts are at least 9 px");
+        assert!(number("text") >= 7.0 && number("muted") >= 4.5 && number("curves") >= 2.5, "{seen}: contrast");
+        assert_eq!(seen["named"], true, "{seen}: every chart is told in words");
+
+        // Kept for people to look at.
+        let picture = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("report-{width}.png"));
+        let more = [
+            format!("--screenshot={}", picture.display()),
+            format!("--window-size={width},1200"),
+            format!("--blink-settings=preferredColorScheme={}", i32::from(!dark)),
+        ];
+        browse(&chromium, &scratch.path().join("profile"), &folder.join("report.html"), &more);
+        let picture = image::open(&picture).expect("a screenshot").to_rgb8();
+        let mut colours: Vec<_> = picture.pixels().map(|pixel| pixel.0).collect();
+        colours.sort_unstable();
+        colours.dedup();
+        assert!(colours.len() > 100, "the screenshot shows only {} colours", colours.len());
+    }
+}
+
+#[test]
+fn parts_of_an_input_make_a_page_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("a writable folder");
+    let row = |epoch, loss: f64| {
+        json!({"kind": "epoch", "epoch": epoch, "step": 19 * epoch, "loss": loss, "terms": {"invariance": 1.0, "variance": loss},
+            "lr": 0.1, "spread": 0.9, "images_per_s": 90.0, "data_wait": 0.0, "seconds": 1.0})
+    };
+    write("metrics.jsonl", &lines([row(1, 5.0), row(2, 4.0)].into_iter()));
+    let page = report(folder.path());
+    assert!(page.contains("Loss by step") && page.contains("invariance") && !page.contains("Undoing"));
+
+    let mut foreign = diagnosis();
+    foreign.checkpoints.iter_mut().for_each(|row| row.epoch = None);
+    for cell in &mut foreign.cells {
+        (cell.unseen, cell.memorisation_gap, cell.gap_interval) = (None, None, None);
+        cell.train.accuracy.clear();
+        cell.train.measures.insert(EVIL.into(), 1.0);
+    }
+    write("diagnosis.json", &serde_json::to_string(&foreign).expect("JSON"));
+    let page = report(folder.path());
+    assert!(page.contains("No unseen images were given") && page.contains("epoch-0100"));
+    assert!(!page.contains("<script"), "a key of the diagnosis became markup");
+
+    let empty =
+        Diagnosis { stages: Vec::new(), checkpoints: Vec::new(), cells: Vec::new(), onsets: Vec::new(), ..diagnosis() };
+    write("diagnosis.json", &serde_json::to_string(&empty).expect("JSON"));
+    report(folder.path());
+}
+
+#[test]
+fn a_folder_above_shows_what_lies_below() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in ["umm", "continue"] {
+        std::fs::create_dir(folder.path().join(name)).expect("a folder");
+        std::fs::write(
+            folder.path().join(name).join("undo.jsonl"),
+            format!("{{\"step\":0,\"repair\":\"{name}\",\"ssl\":4.0}}\n"),
+        )
+        .expect("a file");
+        std::fs::write(folder.path().join(name).join("evaluation.json"), "{}").expect("a file");
+    }
+    let output = lethe(folder.path(), &["report", ".", "--out", "page.html", "--json"]);
+    assert_snapshot!(String::from_utf8_lossy(&output.stdout), @r#"
+        {
+          "report": "page.html",
+          "files": [
+            "continue/undo.jsonl",
+            "umm/undo.jsonl"
+          ],
+          "notes": [
+            "There are several evaluation.json here (continue/evaluation.json, umm/evaluation.json), so none is shown: ask for a report of one of the folders."
+          ]
+        }
+    "#);
+    assert!(folder.path().join("page.html").is_file() && !folder.path().join("report.html").exists());
+}
+
+#[test]
+fn errors_name_the_file_and_the_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let case = |name: &str, file: &str, bytes: &[u8]| {
+        let place = folder.path().join(name);
+        std::fs::create_dir(&place).expect("a folder");
+        std::fs::write(place.join(file), bytes).expect("a file");
+        let text = failure(folder.path(), &["report", name]);
+        assert!(!place.join("report.html").exists(), "no page was written");
+        text
+    };
+    assert_snapshot!(failure(folder.path(), &["report", "nowhere"]), @r#"
+        exit 1
+        error: nowhere: no such file or folder
+    "#);
+    assert_snapshot!(case("empty", "notes.txt", b""), @r#"
+        exit 1
+        error: empty: nothing to report: no config.toml, metrics.jsonl, diagnosis.json, undo.jsonl, before_after.json or evaluation.json
+          hint: give the --out folder of `lethe pretrain`, `diagnose`, `undo` or `demo`
+    "#);
+    assert_snapshot!(case("metrics", "metrics.jsonl", b"\n{\"kind\":\"step\",\"epoch\":\"one\"}\n"), @r#"
+        exit 1
+        error: metrics/metrics.jsonl: line 2: invalid type: string "one", expected u32
+    "#);
+    assert_snapshot!(case("undo", "undo.jsonl", b"{\"step\":0}\n\nnonsense\n"), @r#"
+        exit 1
+        error: undo/undo.jsonl: line 3: not JSON (expected ident)
+    "#);
+    assert_snapshot!(case("diagnosis", "diagnosis.json", b"{\n \"lethe\": \"0.1.0\",\n \"encoder\": 3\n}"), @r#"
+        exit 1
+        error: diagnosis/diagnosis.json: line 3: invalid type: integer `3`, expected a string
+    "#);
+    assert_snapshot!(case("before", "before_after.json", b"{\"rows\":[{\"what\":\"k\",\"before\":1,\"after\":2,\"better\":\"up\"}]}"), @r#"
+        exit 1
+        error: before/before_after.json: line 1: unknown variant `up`, expected one of `higher`, `lower`, `neither`
+    "#);
+    assert_snapshot!(case("config", "config.toml", b"epochs = 1\nlr = = 2\n"), @r#"
+        exit 1
+        error: config/config.toml: line 2: extra `=`, expected nothing
+    "#);
+    assert_snapshot!(case("bytes", "evaluation.json", b"\xff\xfe"), @r#"
+        exit 1
+        error: bytes/evaluation.json: not UTF-8 text
+    "#);
+    let mut beyond = diagnosis();
+    beyond.onsets[1].checkpoint = 9;
+    assert_snapshot!(case("beyond", "diagnosis.json", serde_json::to_string(&beyond).expect("JSON").as_bytes()), @r#"
+        exit 1
+        error: beyond: diagnosis.json: speaks of checkpoint 9, counted from 0, but has 6
+    "#);
+    let good = tempfile::tempdir().expect("a folder");
+    fixture(good.path());
+    assert_snapshot!(failure(good.path(), &["report", ".", "--out", "no/such/page.html"]), @r#"
+        exit 1
+        error: no/such/page.html: cannot be written: no such file or folder
+          hint: make its folder first
+    "#);
+}

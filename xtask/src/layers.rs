@@ -1,0 +1,348 @@
+//! `cargo xtask layers`: the rooms of `crates/lethe/src` stand in the order of lib.rs, and none imports a later one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::shell::{At, Failure, Result};
+
+/// A place in the sources and what is wrong there.
+#[derive(Debug, PartialEq)]
+struct Finding {
+    file: PathBuf,
+    line: usize,
+    what: String,
+}
+
+/// A file that must know less than its room may.
+struct Wall {
+    file: &'static str,
+    rooms: &'static [&'static str],
+    reason: &'static str,
+}
+
+const WALLS: &[Wall] = &[Wall {
+    file: "undo/hypergradient.rs",
+    rooms: &["encoders", "data", "views"],
+    reason: "a hypergradient is a function over two closures",
+}];
+
+pub(crate) fn run(root: &Path) -> Result<()> {
+    let source = root.join("crates/lethe/src");
+    let lib = source.join("lib.rs");
+    let rooms = rooms(&fs::read_to_string(&lib).at(&lib)?);
+    let mut findings = Vec::new();
+    let mut files = 0;
+    for path in rust_files(&source)? {
+        let text = fs::read_to_string(&path).at(&path)?;
+        let name = path.strip_prefix(&source).expect("below it").to_owned();
+        findings.extend(
+            check_file(&name, &text, &rooms).into_iter().map(|finding| Finding { file: path.clone(), ..finding }),
+        );
+        files += 1;
+    }
+    findings.extend(check_measures(&root.join("crates/lethe-measures"))?);
+    if findings.is_empty() {
+        eprintln!("   {files} files in {} rooms: {}", rooms.len(), rooms.join(" "));
+        return Ok(());
+    }
+    for Finding { file, line, what } in &findings {
+        eprintln!("{}:{line}: {what}", file.strip_prefix(root).unwrap_or(file).display());
+    }
+    let count = if findings.len() == 1 { "1 place breaks".into() } else { format!("{} places break", findings.len()) };
+    Err(Failure::new(format!("layers: {count} the order of rooms in crates/lethe/src/lib.rs"))
+        .hint("move what both need to an earlier room, or pass it as an argument"))
+}
+
+/// The modules of lib.rs, in its order.
+fn rooms(lib: &str) -> Vec<String> {
+    let module = |line: &str| {
+        let rest = line.strip_prefix("pub mod ").or_else(|| line.strip_prefix("mod "))?;
+        rest.split_once(';').map(|(name, _)| name.trim().to_owned())
+    };
+    lib.lines().filter_map(module).collect()
+}
+
+fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).at(folder)? {
+        let path = entry.at(folder)?.path();
+        if path.is_dir() {
+            files.extend(rust_files(&path)?);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// `name` is the file's path below src.
+fn check_file(name: &Path, text: &str, rooms: &[String]) -> Vec<Finding> {
+    let module = module_path(name);
+    let code = code_only(text);
+    let mut findings = Vec::new();
+    let mut found = |at: usize, what: String| {
+        findings.push(Finding { file: name.to_owned(), line: 1 + code[..at].matches('\n').count(), what });
+    };
+    let place = |room: &str| rooms.iter().position(|other| other == room);
+    // main.rs and lib.rs stand above all rooms.
+    let Some(own) = module.first() else { return findings };
+    let Some(own_place) = place(own) else {
+        found(0, format!("the module {own} is not in lib.rs"));
+        return findings;
+    };
+    let wall = WALLS.iter().find(|wall| Path::new(wall.file) == name);
+    for (at, room) in references(&code, module.len()) {
+        match place(&room) {
+            Some(other) if other > own_place => found(at, format!("{own} imports the later {room}")),
+            Some(_) if wall.is_some_and(|wall| wall.rooms.contains(&room.as_str())) => {
+                found(at, format!("imports {room}, but {}", wall.expect("there is one").reason));
+            }
+            _ => {}
+        }
+    }
+    if own != "cli" {
+        for macro_name in ["print!", "println!", "eprint!", "eprintln!"] {
+            for at in words(&code, macro_name) {
+                found(at, format!("{macro_name} is for cli; what is under way goes through progress"));
+            }
+        }
+        for (at, _) in code.match_indices("stdout()") {
+            found(at, "stdout is for cli".into());
+        }
+    }
+    findings
+}
+
+/// `undo/inner.rs` is the module undo::inner, `undo/mod.rs` is undo; main.rs and lib.rs are the root.
+fn module_path(name: &Path) -> Vec<String> {
+    let mut parts: Vec<String> =
+        name.with_extension("").components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
+    if parts.last().is_some_and(|last| last == "mod") || parts == ["main"] || parts == ["lib"] {
+        parts.pop();
+    }
+    parts
+}
+
+/// Every name of the crate's root that the code reaches by `crate::`, `lethe::` or enough `super::`, with its offset.
+/// `depth` is how many modules the file lies below the root.
+fn references(code: &str, depth: usize) -> Vec<(usize, String)> {
+    let roots = ["crate::".to_owned(), "lethe::".to_owned(), "super::".repeat(depth)];
+    let mut found = Vec::new();
+    for root in &roots {
+        for at in words(code, root) {
+            let start = at + root.len();
+            found.extend(first_names(&code[start..]).into_iter().map(|(offset, name)| (start + offset, name)));
+        }
+    }
+    found.sort();
+    found
+}
+
+/// `name::...` gives name; `{a, b::{c, d}, e as f}` gives a, b and e.
+fn first_names(code: &str) -> Vec<(usize, String)> {
+    let name_at = |offset: usize| {
+        let rest = &code[offset..];
+        let blank = rest.len() - rest.trim_start().len();
+        let name: String = rest.trim_start().chars().take_while(|&c| is_name(c)).collect();
+        (!name.is_empty()).then_some((offset + blank, name))
+    };
+    if !code.trim_start().starts_with('{') {
+        return name_at(0).into_iter().collect();
+    }
+    let mut names = Vec::new();
+    let mut depth = 0;
+    for (offset, c) in code.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 && c == '}' {
+            break;
+        }
+        if depth == 1 && (c == '{' || c == ',') {
+            names.extend(name_at(offset + 1));
+        }
+    }
+    names
+}
+
+/// Where `word` stands and does not continue another name or path (`$crate::`, `super::super::` within a longer one).
+fn words(code: &str, word: &str) -> Vec<usize> {
+    let starts = |at: usize| !code[..at].ends_with(|c: char| is_name(c) || c == '$' || c == ':');
+    code.match_indices(word).map(|(at, _)| at).filter(|&at| starts(at)).collect()
+}
+
+fn is_name(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// The text with comments and the content of strings blanked, every line where it was.
+fn code_only(text: &str) -> String {
+    let mut code = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let (blank, length) = if rest.starts_with("//") {
+            (true, rest.find('\n').unwrap_or(rest.len()))
+        } else if rest.starts_with("/*") {
+            (true, rest.find("*/").map_or(rest.len(), |end| end + 2))
+        } else if let Some(length) = raw_string(rest) {
+            (true, length)
+        } else if c == '"' {
+            (true, string(rest))
+        } else if rest.starts_with("'\"'") {
+            (true, 3)
+        } else if rest.starts_with("'\\") {
+            (true, rest[2..].find('\'').map_or(rest.len(), |end| end + 3))
+        } else if is_name(c) {
+            (false, rest.find(|c| !is_name(c)).unwrap_or(rest.len()))
+        } else {
+            (false, c.len_utf8())
+        };
+        let (piece, after) = rest.split_at(length);
+        if blank {
+            code.extend(piece.chars().map(|c| if c == '\n' { '\n' } else { ' ' }));
+        } else {
+            code.push_str(piece);
+        }
+        rest = after;
+    }
+    code
+}
+
+/// The length of the string literal that `text` begins with.
+fn string(text: &str) -> usize {
+    let mut escaped = false;
+    for (offset, c) in text.char_indices().skip(1) {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => return offset + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// The length of the raw string literal (r"..", r#".."#, br#".."#) that `text` begins with, if it does.
+fn raw_string(text: &str) -> Option<usize> {
+    let after = text.strip_prefix("br").or_else(|| text.strip_prefix('r'))?;
+    let hashes = after.len() - after.trim_start_matches('#').len();
+    let content = after[hashes..].strip_prefix('"')?;
+    let end = format!("\"{}", "#".repeat(hashes));
+    let before = text.len() - content.len();
+    Some(content.find(&end).map_or(text.len(), |at| before + at + end.len()))
+}
+
+/// lethe-measures must be of use without torch: it depends on nothing of Lethe's, nor on tch.
+fn check_measures(package: &Path) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    let manifest = package.join("Cargo.toml");
+    for (i, line) in fs::read_to_string(&manifest).at(&manifest)?.lines().enumerate() {
+        let name: String = line.chars().take_while(|&c| is_name(c) || c == '-').collect();
+        if ["lethe", "tch", "torch-sys"].contains(&name.as_str()) {
+            let what = format!("lethe-measures depends on {name}, but must be of use without torch");
+            findings.push(Finding { file: manifest.clone(), line: i + 1, what });
+        }
+    }
+    for path in rust_files(&package.join("src"))? {
+        let code = code_only(&fs::read_to_string(&path).at(&path)?);
+        for word in ["lethe::", "tch::"] {
+            for at in words(&code, word) {
+                let line = 1 + code[..at].matches('\n').count();
+                findings.push(Finding { file: path.clone(), line, what: format!("lethe-measures uses {word}") });
+            }
+        }
+    }
+    Ok(findings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIB: &str = "//! Text.\npub mod error; // one line\npub mod data;\npub mod encoders; // chains\npub mod undo;\npub mod cli;\n\npub use error::Error;\n";
+
+    /// The lines where `text`, as the file `name`, breaks the order.
+    fn lines(name: &str, text: &str) -> Vec<usize> {
+        let mut lines: Vec<usize> =
+            check_file(Path::new(name), text, &rooms(LIB)).into_iter().map(|finding| finding.line).collect();
+        lines.sort_unstable();
+        lines
+    }
+
+    #[test]
+    fn rooms_stand_in_the_order_of_lib() {
+        assert_eq!(rooms(LIB), ["error", "data", "encoders", "undo", "cli"]);
+    }
+
+    #[test]
+    fn an_earlier_room_may_be_imported_and_a_later_one_not() {
+        assert_eq!(lines("encoders/resnet.rs", "use crate::data::Dataset;\nuse crate::error::Result;\n"), []);
+        assert_eq!(lines("encoders/resnet.rs", "use crate::data::Dataset;\nuse crate::undo::Umm;\n"), [2]);
+        assert_eq!(lines("encoders.rs", "fn f() -> crate::undo::Umm {}\n"), [1]);
+        assert_eq!(lines("encoders/mod.rs", "use crate::encoders::resnet;\n"), []);
+    }
+
+    #[test]
+    fn groups_are_looked_into() {
+        assert_eq!(
+            lines("data/mod.rs", "use crate::{error::Result, data::folder,\n    encoders::{Part, undo},\n};\n"),
+            [2]
+        );
+        assert_eq!(lines("data/mod.rs", "use crate::{\n  error,\n  undo as u,\n};\n"), [3]);
+        assert_eq!(lines("encoders/mod.rs", "use crate::{data, error::{Error, undo}};\n"), []);
+    }
+
+    #[test]
+    fn super_counts_when_it_reaches_the_root() {
+        assert_eq!(lines("data/mod.rs", "use super::undo;\n"), [1]);
+        assert_eq!(lines("data/folder.rs", "use super::undo;\n"), []);
+        assert_eq!(lines("data/folder.rs", "use super::super::undo;\n"), [1]);
+        assert_eq!(lines("data/folder.rs", "use super::super::{error, undo};\n"), [1]);
+    }
+
+    #[test]
+    fn comments_and_strings_are_no_imports() {
+        let text =
+            "// crate::undo\n/* crate::undo\n*/ let s = \"crate::undo \\\" println!\"; let r = r#\"crate::undo\"#;\n";
+        assert_eq!(lines("data/mod.rs", text), []);
+        assert_eq!(lines("data/mod.rs", "let c = '\"';\nuse crate::undo;\nlet d = '\\'';\nuse crate::cli;\n"), [2, 4]);
+        assert_eq!(lines("data/mod.rs", "fn f<'a>(x: &'a str) {}\nuse crate::undo;\n"), [2]);
+    }
+
+    #[test]
+    fn only_cli_prints() {
+        assert_eq!(lines("data/mod.rs", "fn f() {\n    println!(\"x\");\n    eprintln!(\"x\");\n}\n"), [2, 3]);
+        assert_eq!(lines("data/mod.rs", "let out = std::io::stdout().lock();\n"), [1]);
+        assert_eq!(lines("data/mod.rs", "let err = std::io::stderr().lock();\n"), []);
+        assert_eq!(lines("cli/mod.rs", "println!(\"x\");\n"), []);
+    }
+
+    #[test]
+    fn the_hypergradient_knows_neither_encoders_nor_data() {
+        assert_eq!(lines("undo/hypergradient.rs", "use crate::error::Result;\nuse crate::encoders::Part;\n"), [2]);
+        assert_eq!(lines("undo/mod.rs", "use crate::encoders::Part;\n"), []);
+    }
+
+    #[test]
+    fn a_module_that_lib_does_not_name_is_reported() {
+        assert_eq!(lines("strange.rs", "\n"), [1]);
+        assert_eq!(lines("main.rs", "fn main() { lethe::cli::main() }\n"), []);
+    }
+
+    #[test]
+    fn measures_must_not_depend_on_torch() {
+        let package = tempfile::tempdir().unwrap();
+        fs::create_dir(package.path().join("src")).unwrap();
+        fs::write(
+            package.path().join("Cargo.toml"),
+            "[package]\nname = \"lethe-measures\"\n[dependencies]\ntch = \"1\"\n",
+        )
+        .unwrap();
+        fs::write(package.path().join("src/lib.rs"), "use tch::Tensor;\nuse lethe_measures::x;\n").unwrap();
+        let lines: Vec<usize> = check_measures(package.path()).unwrap().iter().map(|finding| finding.line).collect();
+        assert_eq!(lines, [4, 1]);
+    }
+}
