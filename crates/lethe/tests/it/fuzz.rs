@@ -124,7 +124,7 @@ fn mutated_files_never_panic() {
     for target in TARGETS {
         let seeds = (target.seeds)();
         let (read, slowest) = (AtomicU64::new(0), AtomicU64::new(0));
-        let files = FILES * target.share / shares;
+        let files = (FILES * target.share).div_ceil(shares);
         (0..files).into_par_iter().for_each(|i| {
             let seed = match i % 16 {
                 0 => &seeds[seeds.len() - 1],
