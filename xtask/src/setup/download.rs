@@ -1,6 +1,6 @@
 //! Downloads the wheels that hold libtorch, a cut download from where it stopped, and keeps what Lethe needs of them.
 //!
-//! pip finds the address, so the user's mirrors and proxies hold; the checksums are pinned here.
+//! The index, mirrors and proxies are those that the user's pip is configured with; the checksums are pinned here.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -125,50 +125,14 @@ fn complete(folder: &Path) -> Result<()> {
 fn obtain(wheel: &Wheel, downloads: &Path, python: &Python) -> Result<PathBuf> {
     let whole = downloads.join(wheel.file);
     if !whole.exists() {
-        match address(wheel, python)? {
-            Some(address) => fetch(wheel, &address, &whole, python)?,
-            None => pip_download(wheel, downloads, python)?,
-        }
+        fetch(wheel, &whole, python)?;
     }
     verify(wheel, &whole)?;
     Ok(whole)
 }
 
-/// Where pip would download the wheel from; none if this pip is too old to tell (before 22.2).
-fn address(wheel: &Wheel, python: &Python) -> Result<Option<String>> {
-    let pip = python.pip();
-    let environment = pip.get_envs().filter_map(|(key, value)| Some((key, value?)));
-    let mut command = python.command();
-    command.args(["-c", include_str!("address.py"), wheel.requirement]).args(PLATFORM).envs(environment);
-    let run = output(&mut command)?;
-    if !run.status.success() {
-        let stderr = String::from_utf8_lossy(&run.stderr);
-        return if stderr.contains("no such option") { Ok(None) } else { Err(pip_failure(wheel, &stderr)) };
-    }
-    let answer = String::from_utf8_lossy(&run.stdout);
-    let (address, sha256) = answer.trim().rsplit_once(' ').unwrap_or((answer.trim(), "unknown"));
-    if sha256 != "unknown" && sha256 != wheel.sha256 {
-        return Err(Failure::new(format!("{}: pip offers another file, {address}", wheel.requirement))
-            .hint("the index that pip is configured with holds another build; `pip config list` names it"));
-    }
-    Ok(Some(address.to_owned()))
-}
-
-fn pip_failure(wheel: &Wheel, stderr: &str) -> Failure {
-    let unreachable =
-        ["NewConnectionError", "NameResolutionError", "ProxyError", "ConnectTimeout", "Connection refused"];
-    if unreachable.iter().any(|sign| stderr.contains(sign)) {
-        return Failure::new(format!("{}: pip cannot reach its index", wheel.requirement)).hint(NETWORK);
-    }
-    let last = stderr.lines().rfind(|line| line.starts_with("ERROR")).unwrap_or_default();
-    let reason = if last.is_empty() { last_line(stderr.as_bytes()) } else { last.replace("ERROR: ", "") };
-    Failure::new(format!("{}: pip does not find it: {reason}", wheel.requirement)).hint(NETWORK)
-}
-
-const NETWORK: &str = "check the network and pip's settings (`pip config list`); or install PyTorch 2.11 yourself";
-
 /// Downloads to `whole`, by way of a `.part` that a later call goes on with.
-fn fetch(wheel: &Wheel, address: &str, whole: &Path, python: &Python) -> Result<()> {
+fn fetch(wheel: &Wheel, whole: &Path, python: &Python) -> Result<()> {
     let name = wheel.requirement.replace("==", " ");
     let part = whole.with_extension("whl.part");
     let mut file = File::options().create(true).append(true).open(&part).at(&part)?;
@@ -179,36 +143,43 @@ fn fetch(wheel: &Wheel, address: &str, whole: &Path, python: &Python) -> Result<
         if before >= wheel.bytes {
             break;
         }
-        let reason = match fetch_once(wheel, address, &mut file, &part, &mut progress, python)? {
+        let reason = match fetch_once(wheel, &mut file, &part, &mut progress, python)? {
             Outcome::Whole => continue,
-            Outcome::Forbidden => {
+            Outcome::AskPip(reason) => {
+                eprintln!("{name}: {reason}; trying pip itself");
                 return pip_download(wheel, whole.parent().expect("in the downloads folder"), python);
+            }
+            Outcome::OtherFile(reason) => {
+                return Err(Failure::new(format!("{name}: {reason}")).hint(OTHER_BUILD));
             }
             Outcome::Cut(reason) => reason,
         };
         vain = if length(&file, &part)? > before { 0 } else { vain + 1 };
         if vain == ATTEMPTS {
             let hint = format!("{NETWORK}; what has come is kept, and the next call goes on from there");
-            return Err(Failure::new(format!("{name}: the download stopped: {reason}")).hint(hint));
+            return Err(Failure::new(format!("{name}: no download: {reason}")).hint(hint));
         }
-        eprintln!("{name}: {reason}; going on from {:.0} MB", length(&file, &part)? as f64 / 1e6);
+        eprintln!("{name}: {reason}; trying again from {:.0} MB", length(&file, &part)? as f64 / 1e6);
         std::thread::sleep(Duration::from_secs(1 << vain));
     }
     file.sync_all().at(&part)?;
     fs::rename(&part, whole).at(whole)
 }
 
+const NETWORK: &str = "check the network and pip's settings (`pip config list`); or install PyTorch 2.11 yourself";
+const OTHER_BUILD: &str = "the index that pip is configured with holds another build; `pip config list` names it";
+
 enum Outcome {
     Whole,
     Cut(String),
-    /// The server wants a login in a way that only pip may know.
-    Forbidden,
+    /// The index is of a kind, or wants a login in a way, that only pip may know.
+    AskPip(String),
+    OtherFile(String),
 }
 
 /// One request. Its bytes come through a pipe: if this process dies, the other finds the pipe closed and ends.
 fn fetch_once(
     wheel: &Wheel,
-    address: &str,
     file: &mut File,
     part: &Path,
     progress: &mut Progress,
@@ -216,7 +187,8 @@ fn fetch_once(
 ) -> Result<Outcome> {
     let mut done = length(file, part)?;
     let mut command = python.command();
-    command.args(["-c", include_str!("fetch.py"), address, &done.to_string()]);
+    let project = wheel.requirement.split("==").next().expect("a name");
+    command.args(["-c", include_str!("fetch.py"), project, wheel.file, wheel.sha256, &done.to_string()]);
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -248,7 +220,8 @@ fn fetch_once(
     Ok(match run.status.code() {
         Some(0) if done >= wheel.bytes => Outcome::Whole,
         Some(0) => Outcome::Cut("the connection was closed early".into()),
-        Some(3) => Outcome::Forbidden,
+        Some(3) => Outcome::AskPip(last_line(&run.stderr)),
+        Some(4) => Outcome::OtherFile(last_line(&run.stderr)),
         _ => Outcome::Cut(last_line(&run.stderr)),
     })
 }
@@ -259,18 +232,23 @@ fn length(file: &File, path: &Path) -> Result<u64> {
 
 /// The whole file by pip itself, which cannot resume but knows every way to log in.
 fn pip_download(wheel: &Wheel, downloads: &Path, python: &Python) -> Result<()> {
-    eprintln!("{}: downloading by pip", wheel.requirement);
     let mut command = python.pip();
-    command.args(["download", "--quiet", "--no-deps", "--dest"]).arg(downloads).args(PLATFORM).arg(wheel.requirement);
+    command
+        .args(["download", "--quiet", "--no-input", "--no-deps", "--dest"])
+        .arg(downloads)
+        .args(PLATFORM)
+        .arg(wheel.requirement);
     let run = output(&mut command)?;
     if !run.status.success() {
-        return Err(pip_failure(wheel, &String::from_utf8_lossy(&run.stderr)));
+        let stderr = String::from_utf8_lossy(&run.stderr);
+        let last = stderr.lines().rfind(|line| line.starts_with("ERROR: ") && *line != "ERROR: Exception:");
+        let reason = last.map_or_else(|| last_line(&run.stderr), |line| line.replace("ERROR: ", ""));
+        return Err(Failure::new(format!("{}: pip cannot download it: {reason}", wheel.requirement)).hint(NETWORK));
     }
     if downloads.join(wheel.file).exists() {
         return Ok(());
     }
-    Err(Failure::new(format!("{}: pip brought another file than {}", wheel.requirement, wheel.file))
-        .hint("the index that pip is configured with holds another build; `pip config list` names it"))
+    Err(Failure::new(format!("{}: pip brought another file than {}", wheel.requirement, wheel.file)).hint(OTHER_BUILD))
 }
 
 /// A file with the wrong checksum is deleted, so that the next call starts anew.

@@ -34,6 +34,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     if check(&kept).is_ok() {
         return connect(&link, &kept);
     }
+    compilers()?;
     let pythons = python::all();
     if let Some(folder) = installed(&pythons) {
         return connect(&link, &folder);
@@ -120,12 +121,19 @@ fn compiler(variable: &str, usual: &str) -> Command {
     Command::new(std::env::var_os(variable).unwrap_or_else(|| usual.into()))
 }
 
+/// The binding to libtorch is C++; better to say so before a download than after.
+fn compilers() -> Result<()> {
+    for (variable, usual) in [("CC", "cc"), ("CXX", "c++")] {
+        if output(compiler(variable, usual).arg("--version")).is_err() {
+            let what = format!("no compiler `{usual}` (${variable} is not set), which the binding to libtorch needs");
+            return Err(Failure::new(what).hint("apt-get install g++, or your system's like"));
+        }
+    }
+    Ok(())
+}
+
 /// Makes `.libtorch` a link to `folder`. The folder itself, never another link, so that moving that one breaks nothing.
 fn connect(link: &Path, folder: &Path) -> Result<()> {
-    if output(compiler("CXX", "c++").arg("--version")).is_err() {
-        return Err(Failure::new("no C++ compiler (c++), which the binding to libtorch needs")
-            .hint("apt-get install g++, or your system's like"));
-    }
     let folder = folder.canonicalize().at(folder)?;
     if link.canonicalize().is_ok_and(|linked| linked == folder) {
         return said(link);

@@ -8,22 +8,23 @@ pub(super) struct Progress<'a> {
     total: u64,
     first: u64,
     start: Instant,
-    shown: Option<Instant>,
+    shown: Instant,
     terminal: bool,
 }
 
 impl<'a> Progress<'a> {
     /// `first` bytes are there from an earlier call: they count, but not into the rate.
     pub(super) fn new(name: &'a str, first: u64, total: u64) -> Self {
-        Self { name, total, first, start: Instant::now(), shown: None, terminal: std::io::stderr().is_terminal() }
+        let start = Instant::now();
+        Self { name, total, first, start, shown: start, terminal: std::io::stderr().is_terminal() }
     }
 
     pub(super) fn show(&mut self, done: u64) {
         let every = Duration::from_millis(if self.terminal { 200 } else { 5000 });
-        if done < self.total && self.shown.is_some_and(|shown| shown.elapsed() < every) {
+        if done < self.total && self.shown.elapsed() < every {
             return;
         }
-        self.shown = Some(Instant::now());
+        self.shown = Instant::now();
         let (start, end) =
             if self.terminal { ("\r\x1b[K", if done < self.total { "" } else { "\n" }) } else { ("", "\n") };
         let line = line(self.name, done, self.total, done.saturating_sub(self.first), self.start.elapsed());

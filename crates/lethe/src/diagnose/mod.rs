@@ -142,12 +142,7 @@ pub fn diagnose(
         return Err(Error::usage(format!("{images} images a side are too few to diagnose, expected {LEAST_IMAGES}")));
     }
     let first = subjects.first().ok_or_else(|| Error::usage("no checkpoint to diagnose"))?.open(settings.device)?;
-    let sight = first.sight(
-        train.dataset.as_ref(),
-        &train.spec,
-        settings.image_size,
-        settings.normalize.as_deref(),
-    )?;
+    let sight = first.sight(train.dataset.as_ref(), &train.spec, settings.image_size, settings.normalize.as_deref())?;
     let augmentation = augmentation(&first, settings)?;
     let shown = sides
         .iter()
@@ -188,10 +183,8 @@ pub fn diagnose(
             return Err(Error::usage(format!("{} was trained on {own}, the first one on {sight}", model.name))
                 .hint("say which with --image-size and --normalize"));
         }
-        let features = shown
-            .iter()
-            .map(|shown| shown.features(&model, &stages, &progress))
-            .collect::<Result<Vec<_>>>()?;
+        let features =
+            shown.iter().map(|shown| shown.features(&model, &stages, &progress)).collect::<Result<Vec<_>>>()?;
         diagnosis.checkpoints.push(CheckpointRow { path: model.name.clone(), epoch: model.epoch });
         for (stage, name) in diagnosis.stages.iter().enumerate() {
             let place = format!("{}, {name}", model.name);

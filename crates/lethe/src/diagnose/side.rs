@@ -81,7 +81,8 @@ pub(super) fn measure(features: &SideFeatures, stage: usize, eps2: f64, place: &
     let groups = features.plain.labels.as_deref().map_or(Groups::None, Groups::Labels);
     let rows = Rows::new(plain.view(), groups, eps2).map_err(|error| Error::failed(format!("{place}: {error}")))?;
     let pairs = features.pairs.stages[stage].1.mapv(f64::from);
-    let pairs = Rows::new(pairs.view(), Groups::Pairs, eps2).map_err(|error| Error::failed(format!("{place}: {error}")))?;
+    let pairs =
+        Rows::new(pairs.view(), Groups::Pairs, eps2).map_err(|error| Error::failed(format!("{place}: {error}")))?;
     let take = |into: &mut IndexMap<String, f64>, rows: &Rows, wanted: &dyn Fn(Needs) -> bool, beside: &[&str]| {
         for measure in MEASURES.iter().filter(|m| wanted(m.needs) || beside.contains(&m.name)) {
             match (measure.of)(rows) {

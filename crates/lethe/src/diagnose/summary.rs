@@ -27,7 +27,10 @@ pub(super) fn summary(diagnosis: &Diagnosis) -> String {
     );
     let place = format!("{} at {}", most.stage, diagnosis.checkpoint_name(most.checkpoint));
     let mut text = if diagnosis.onsets.is_empty() && !measured.iter().any(|cell| is_above(cell)) {
-        format!("Memorisation: none seen. No gap lies above 0; the largest is {} in {place} ({intervals}).", shown(most))
+        format!(
+            "Memorisation: none seen. No gap lies above 0; the largest is {} in {place} ({intervals}).",
+            shown(most)
+        )
     } else {
         format!("Memorisation: the gap is largest in {place}, {} ({intervals}).", shown(most))
     };
@@ -41,11 +44,7 @@ pub(super) fn summary(diagnosis: &Diagnosis) -> String {
             text += &format!(" The other stages there: {}.", others.join(", "));
         }
         for onset in &diagnosis.onsets {
-            text += &format!(
-                " {}: above 0 from {} on.",
-                onset.stage,
-                diagnosis.checkpoint_name(onset.checkpoint)
-            );
+            text += &format!(" {}: above 0 from {} on.", onset.stage, diagnosis.checkpoint_name(onset.checkpoint));
         }
         if measured.iter().any(|cell| cell.stage == diagnosis.stages[0] && is_above(cell)) {
             text += &format!(

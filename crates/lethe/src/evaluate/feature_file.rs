@@ -50,7 +50,8 @@ fn labels_path(path: &Path) -> PathBuf {
 /// # Errors
 /// When a file cannot be written; several stages for `.npy`.
 pub fn write_features(path: &Path, features: &Features, metadata: &BTreeMap<String, String>) -> Result<Vec<PathBuf>> {
-    let labels = features.labels.as_ref().map(|labels| labels.iter().map(|&label| i64::from(label)).collect::<Vec<_>>());
+    let labels =
+        features.labels.as_ref().map(|labels| labels.iter().map(|&label| i64::from(label)).collect::<Vec<_>>());
     let mut written = vec![path.to_owned()];
     match Format::of(path)? {
         Format::Safetensors => {

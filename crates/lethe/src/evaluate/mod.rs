@@ -78,8 +78,9 @@ pub fn choose_protocols(text: &str) -> Result<Vec<&'static Protocol>> {
     let asked: Vec<&str> = text.split(',').map(str::trim).collect();
     if let Some(unknown) = asked.iter().find(|asked| !PROTOCOLS.iter().any(|protocol| means(asked, protocol))) {
         let names: Vec<&str> = PROTOCOLS.iter().map(|protocol| protocol.name).collect();
-        return Err(Error::usage(format!("unknown protocol {unknown:?}"))
-            .hint(format!("knn, or some of: {}", names.join(","))));
+        return Err(
+            Error::usage(format!("unknown protocol {unknown:?}")).hint(format!("knn, or some of: {}", names.join(",")))
+        );
     }
     Ok(PROTOCOLS.iter().filter(|protocol| asked.iter().any(|asked| means(asked, protocol))).collect())
 }
@@ -186,7 +187,8 @@ pub fn evaluate(
             for protocol in protocols {
                 let classifier = (protocol.fit)(bank, model.device());
                 let found = classifier.and_then(|classifier| classifier.on(queries));
-                accuracy.insert(protocol.name, found.map_err(|error| error.of(&format!("{stage}, {}", protocol.name)))?);
+                accuracy
+                    .insert(protocol.name, found.map_err(|error| error.of(&format!("{stage}, {}", protocol.name)))?);
             }
             Ok(StageScores { stage: stage.clone(), dimension: bank.features.ncols(), accuracy })
         })
