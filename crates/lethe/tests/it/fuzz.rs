@@ -117,6 +117,7 @@ pub(crate) fn memory_folder() -> TempDir {
 }
 
 #[test]
+#[allow(clippy::print_stdout, reason = "figures for a release, shown by --nocapture")]
 fn mutated_files_never_panic() {
     let folder = memory_folder();
     let shares: u64 = TARGETS.iter().map(|target| target.share).sum();

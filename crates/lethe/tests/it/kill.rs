@@ -144,6 +144,7 @@ fn kill_again_and_again(run: &Run, kills: usize, seed: usize) -> usize {
 }
 
 #[test]
+#[allow(clippy::print_stdout, reason = "figures for a release, shown by --nocapture")]
 fn killing_a_training_a_hundred_times_loses_nothing() {
     const ARGUMENTS: &str = "pretrain --method simclr --data shapes:n=64,size=16 --encoder resnet18-w4 --epochs 100000 \
                              --batch-size 32 --save-every 1 --threads 1";
