@@ -117,6 +117,7 @@ pub(crate) fn memory_folder() -> TempDir {
 }
 
 #[test]
+#[allow(clippy::print_stdout, reason = "figures for a release, shown by --nocapture")]
 fn mutated_files_never_panic() {
     let folder = memory_folder();
     let shares: u64 = TARGETS.iter().map(|target| target.share).sum();
@@ -124,7 +125,7 @@ fn mutated_files_never_panic() {
     for target in TARGETS {
         let seeds = (target.seeds)();
         let (read, slowest) = (AtomicU64::new(0), AtomicU64::new(0));
-        let files = FILES * target.share / shares;
+        let files = (FILES * target.share).div_ceil(shares);
         (0..files).into_par_iter().for_each(|i| {
             let seed = match i % 16 {
                 0 => &seeds[seeds.len() - 1],

@@ -102,8 +102,11 @@ fn said(child: Child) -> String {
     String::from_utf8_lossy(&child.wait_with_output().unwrap().stderr).into_owned()
 }
 
+/// Longest time from the first save of a process until the save in which it is killed: some files and epochs later.
+const AFTER_A_SAVE: Duration = Duration::from_millis(60);
+
 /// Kills the training `kills` times: every other time at a moment between its start and a while after its first save,
-/// else in the midst of that save. Gives how many kills fell into a save.
+/// else in the midst of one of its saves. Gives how many kills fell into a save.
 fn kill_again_and_again(run: &Run, kills: usize, seed: usize) -> usize {
     let life = goes_on(run).mul_f64(1.5);
     let mut whole = run.whole();
@@ -111,14 +114,21 @@ fn kill_again_and_again(run: &Run, kills: usize, seed: usize) -> usize {
     for i in 0..kills {
         let mut child = run.spawn();
         // Multiples of the golden ratio, modulo 1, fill the interval evenly.
-        let moment = life.mul_f64(((i + seed) as f64 * 0.618_033_988_75).fract());
+        let moment = ((i + seed) as f64 * 0.618_033_988_75).fract();
         let start = Instant::now();
-        let now = |child: &Child| match i % 2 {
-            0 => start.elapsed() >= moment,
-            _ => run.is_saving(child.id()) || start.elapsed() >= life * 4,
+        let until = |holds: &dyn Fn() -> bool, child: &mut Child| {
+            while !holds() && child.try_wait().unwrap().is_none() {
+                sleep(Duration::from_micros(100));
+            }
         };
-        while !now(&child) && child.try_wait().unwrap().is_none() {
-            sleep(Duration::from_micros(100));
+        if i % 2 == 0 {
+            until(&|| start.elapsed() >= life.mul_f64(moment), &mut child);
+        } else {
+            let pid = child.id();
+            let saving = || run.is_saving(pid) || start.elapsed() >= life * 4;
+            until(&saving, &mut child);
+            sleep(AFTER_A_SAVE.mul_f64(moment));
+            until(&saving, &mut child);
         }
         let _ = child.kill();
         let (pid, status) = (child.id(), child.wait().unwrap());
@@ -134,6 +144,7 @@ fn kill_again_and_again(run: &Run, kills: usize, seed: usize) -> usize {
 }
 
 #[test]
+#[allow(clippy::print_stdout, reason = "figures for a release, shown by --nocapture")]
 fn killing_a_training_a_hundred_times_loses_nothing() {
     const ARGUMENTS: &str = "pretrain --method simclr --data shapes:n=64,size=16 --encoder resnet18-w4 --epochs 100000 \
                              --batch-size 32 --save-every 1 --threads 1";
@@ -145,7 +156,7 @@ fn killing_a_training_a_hundred_times_loses_nothing() {
                 let run = Run::new(ARGUMENTS, folder.join(format!("run{half}")));
                 let in_a_save = kill_again_and_again(&run, 50, half);
                 println!("{in_a_save} of 50 kills fell into a save; {} files", run.whole().len());
-                assert!(in_a_save >= 15, "only {in_a_save} of 50 kills fell into a save");
+                assert!(in_a_save >= 10, "only {in_a_save} of 50 kills fell into a save");
                 let leftovers = run.temporary();
                 goes_on(&run);
                 assert!(leftovers.iter().all(|path| !path.exists()), "a restart sweeps");
