@@ -7,6 +7,7 @@ pub mod coding_rate;
 mod continuation;
 pub mod hypergradient;
 pub mod inner;
+pub mod job;
 mod log;
 pub mod outer;
 mod umm;
@@ -22,8 +23,10 @@ use crate::nn::{Gradients, Mode, Weights};
 use crate::optim::{self, WarmupCosine};
 use crate::progress::Progress;
 
-pub use log::StepRow;
+pub use hypergradient::HYPERGRADIENTS;
+pub use job::{Head, Job};
 use log::StepLog;
+pub use log::StepRow;
 
 /// A way to go on with a pre-trained encoder.
 pub struct Repair {
@@ -126,7 +129,11 @@ impl Settings {
                 return Err(Error::usage(format!("--{name} {value}: expected a number above 0")));
             }
         }
-        let counts = [("inner-steps", self.inner_steps, 1), ("epochs", self.epochs as usize, 1), ("batch-size", self.batch_size, 2)];
+        let counts = [
+            ("inner-steps", self.inner_steps, 1),
+            ("epochs", self.epochs as usize, 1),
+            ("batch-size", self.batch_size, 2),
+        ];
         if let Some((name, value, least)) = counts.into_iter().find(|(_, value, least)| value < least) {
             return Err(Error::usage(format!("--{name} {value}: expected at least {least}")));
         }
@@ -195,7 +202,8 @@ pub fn undo(
     'epochs: for epoch in 0..settings.epochs {
         for inputs in (batches.epoch)(epoch) {
             let inputs = inputs?;
-            let early: Vec<Tensor> = tch::no_grad(|| inputs.iter().map(|x| early.forward(&frozen, x, Mode::Eval)).collect());
+            let early: Vec<Tensor> =
+                tch::no_grad(|| inputs.iter().map(|x| early.forward(&frozen, x, Mode::Eval)).collect());
             let Step { gradients, terms } = (repair.step)(&problem, &w, &early)?;
             let lr = schedule.at(step);
             optimizer.step(&w, &gradients, lr);
@@ -203,10 +211,9 @@ pub fn undo(
             subject.method.after_step(&w, step as f64 / total_steps as f64);
             log.push(epoch, step, lr, terms, &gradients);
             stopped = interrupt::asked();
-            if log.is_due() || stopped.is_some() || step == total_steps {
-                if let Some(error) = log.flush(&w, record)? {
-                    stopped = Some(error);
-                }
+            let due = log.is_due() || stopped.is_some() || step == total_steps;
+            if due && let Some(error) = log.flush(&w, record)? {
+                stopped = Some(error);
             }
             progress.advance_with(1, || log.note(epoch, settings.epochs));
             if stopped.is_some() {

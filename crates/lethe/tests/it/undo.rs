@@ -203,9 +203,13 @@ mod against_pytorch {
         assert_close("parameters", &sampled(&parameters(&after.trainable())), tensors.get("after"), ROUNDING);
 
         let [row] = rows.as_slice() else { panic!("one step, {} rows", rows.len()) };
-        for (key, name) in
-            [("ssl", "ssl"), ("js", "js"), ("inner", "inner"), ("outer", "outer"), ("coding_rate_reduction", "star_reduction")]
-        {
+        for (key, name) in [
+            ("ssl", "ssl"),
+            ("js", "js"),
+            ("inner", "inner"),
+            ("outer", "outer"),
+            ("coding_rate_reduction", "star_reduction"),
+        ] {
             assert_close(key, &Tensor::from(row.terms[key]), tensors.get(name), ROUNDING);
         }
         assert_close("grad_norm", &Tensor::from(row.grad_norm), &tensors.get("finite_difference").norm(), ROUNDING);
@@ -267,7 +271,8 @@ mod hypergradients {
         let inner = |w: &Weights| Ok(0.25 * w.get("x").pow_tensor_scalar(4).sum(Kind::Double));
         let outer = |w: &Weights| Ok(0.5 * w.get("x").square().sum(Kind::Double));
         let alpha = 0.1;
-        let found = &of("finite-difference")(&Bilevel { inner: &inner, outer: &outer, alpha, steps: 1 }, &w).unwrap()[0];
+        let found =
+            &of("finite-difference")(&Bilevel { inner: &inner, outer: &outer, alpha, steps: 1 }, &w).unwrap()[0];
         let theta = theta.detach();
         let g = &theta - alpha * theta.pow_tensor_scalar(3);
         let exact = &g * (1.0 - 3.0 * alpha * theta.square());
@@ -315,7 +320,8 @@ mod objectives {
         value.backward();
         // p is all on one view: 1/2 ln(2n/(n+1)) + 1/2 (ln(2/(1+n))/n + (n-1)/n ln 2), n = 8
         let n = 8.0f64;
-        let expected = 0.5 * (2.0 * n / (n + 1.0)).ln() + 0.5 * ((2.0 / (1.0 + n)).ln() / n + (n - 1.0) / n * 2f64.ln());
+        let expected =
+            0.5 * (2.0 * n / (n + 1.0)).ln() + 0.5 * ((2.0 / (1.0 + n)).ln() / n + (n - 1.0) / n * 2f64.ln());
         assert!((value.double_value(&[]) - expected).abs() < 1e-12);
         assert!(single.grad().isfinite().all().int64_value(&[]) == 1, "the gradient is finite");
     }
@@ -332,7 +338,9 @@ mod objectives {
         let w = Tensor::from(0.7).set_requires_grad(true);
         js(&w).backward();
         let h = 1e-5;
-        let difference = (js(&Tensor::from(0.7 + h).set_requires_grad(true)) - js(&Tensor::from(0.7 - h).set_requires_grad(true))) / (2.0 * h);
+        let difference = (js(&Tensor::from(0.7 + h).set_requires_grad(true))
+            - js(&Tensor::from(0.7 - h).set_requires_grad(true)))
+            / (2.0 * h);
         assert!(difference.double_value(&[]).abs() > 1e-3);
         assert_close("gradient", &w.grad(), &difference, 1e-6);
     }
@@ -366,7 +374,8 @@ mod objectives {
         for (m, d) in [(6, 10), (10, 6)] {
             let z = noise(&[m, d], 7);
             let unit = &z / z.norm_scalaropt_dim(2.0, [1], true);
-            let matrix = Tensor::eye(d, (Kind::Double, Device::Cpu)) + d as f64 / (m as f64 * 0.5) * unit.tr().matmul(&unit);
+            let matrix =
+                Tensor::eye(d, (Kind::Double, Device::Cpu)) + d as f64 / (m as f64 * 0.5) * unit.tr().matmul(&unit);
             let value = coding_rate(&z, 0.5).unwrap();
             assert_close("definition", &value, &(0.5 * matrix.logdet()), 1e-12);
             let (q, _) = Tensor::linalg_qr(&noise(&[d, d], 8), "reduced");
@@ -451,9 +460,7 @@ mod the_loop {
         let late = |name: &str| ["layer3", "layer4", "projector"].iter().any(|part| name.starts_with(part));
         let teacher = undone.head.under("teacher.");
         assert!(teacher.names().all(late), "the teacher is of the late stages and the projector");
-        let moved = |name: &str, from: &Weights, to: &Weights| {
-            (from.get(name) - to.get(name)).norm().double_value(&[])
-        };
+        let moved = |name: &str, from: &Weights, to: &Weights| (from.get(name) - to.get(name)).norm().double_value(&[]);
         for (name, before) in case.weights.iter().filter(|(name, _)| late(name) && name.ends_with("conv1.weight")) {
             let student = (undone.weights.get(name) - before).norm().double_value(&[]);
             let teacher = moved(name, &teacher, &case.weights);
