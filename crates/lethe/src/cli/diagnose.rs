@@ -77,8 +77,12 @@ pub(super) fn run(args: Args) -> Result<()> {
         threads: args.images.threads(),
         device: args.images.start()?,
     };
-    prepare(&args.out, args.overwrite)?;
-    let diagnosis = diagnose::diagnose(&subjects, &train, unseen.as_ref(), &settings)?;
+    let made = prepare(&args.out, args.overwrite)?;
+    let diagnosis = diagnose::diagnose(&subjects, &train, unseen.as_ref(), &settings).inspect_err(|_| {
+        if made {
+            let _ = std::fs::remove_dir(&args.out); // which only takes an empty one
+        }
+    })?;
     let json = serde_json::to_string_pretty(&diagnosis).map_err(|error| Error::failed(error.to_string()))?;
     files::write_atomically(&args.out.join(DIAGNOSIS), json.as_bytes())?;
     let page = report::write(&args.out)?;
@@ -110,15 +114,17 @@ fn subjects(paths: &[PathBuf]) -> Result<(Vec<Subject>, Option<RunConfig>)> {
     }
 }
 
-/// Makes the folder before the work, so that a full or forbidden one costs none of it.
-fn prepare(out: &Path, overwrite: bool) -> Result<()> {
+/// Makes the folder before the work, so that a forbidden place costs none of it; says whether it is new.
+fn prepare(out: &Path, overwrite: bool) -> Result<bool> {
     if out.join(DIAGNOSIS).exists() && !overwrite {
         return Err(Error::usage("there is a diagnosis in this folder already")
             .at(out)
             .hint("--overwrite replaces it, or choose another --out"));
     }
+    let made = !out.exists();
     std::fs::create_dir_all(out).at(out)?;
-    files::sweep(out).map(drop)
+    files::sweep(out)?;
+    Ok(made)
 }
 
 /// A line a stage and checkpoint, stages outermost: how a stage changes is read downwards.

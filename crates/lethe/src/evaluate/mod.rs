@@ -1,6 +1,5 @@
 //! How good features are: k-NN and a linear probe, with the features and models they need.
 
-mod feature_file;
 mod features;
 mod knn;
 pub mod lbfgs;
@@ -16,7 +15,6 @@ use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::views::Loader;
 
-pub use feature_file::{Format, write_features};
 pub use features::{Features, choose_stages, extract};
 pub use linear::{LinearProbe, LinearSettings};
 pub use model::{Model, Sight};
@@ -155,9 +153,11 @@ pub fn evaluate(
     stages: &[usize],
     protocols: &[&Protocol],
 ) -> Result<Vec<StageScores>> {
-    for loader in [train, test] {
+    for (loader, which) in [(train, "training"), (test, "test")] {
         if loader.dataset().labels().is_none() {
-            return Err(Error::usage("the images have no labels").hint("put them into one folder a class"));
+            return Err(
+                Error::usage(format!("the {which} images have no labels")).hint("put them into a folder a class")
+            );
         }
     }
     let classes = [train, test].map(|loader| loader.dataset().classes());

@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod data;
+mod diagnose;
 mod encoders;
 mod evaluate;
 mod feature_file;
