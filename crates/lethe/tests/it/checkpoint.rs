@@ -8,6 +8,7 @@ use lethe::checkpoint::{self, Checkpoint, Meta, State};
 use lethe::encoders::{EncoderSpec, Part, Stem};
 use lethe::nn::{Mode, Weights};
 use lethe::rng::{Purpose, once};
+use rand::RngExt;
 use tch::{Device, Kind, Tensor};
 
 use crate::fuzz::memory_folder;
@@ -30,6 +31,13 @@ fn narrow(stem: Stem) -> (EncoderSpec, Weights) {
     let spec = EncoderSpec::new("resnet18-w1", stem);
     let w = spec.build().unwrap().init(&mut once(0, Purpose::Init));
     (spec, w)
+}
+
+/// Uniform numbers from -1 to 1.
+fn random(shape: &[i64]) -> Tensor {
+    let mut rng = once(1, Purpose::Sample);
+    let numbers: Vec<f32> = (0..shape.iter().product()).map(|_| rng.random_range(-1.0..1.0)).collect();
+    Tensor::from_slice(&numbers).view(shape)
 }
 
 /// The same names, in the same order when asked, the same types and the same bits.
@@ -103,7 +111,7 @@ fn heads_come_along_where_they_are_chains_of_known_layers() {
     // SimSiam's last batch-norm has no weight; a head read from it runs.
     let simsiam = open("simsiam.pth.tar").head.expect("a head");
     assert_eq!((simsiam.under("projector.").len(), simsiam.under("predictor.").len()), (11, 9));
-    let x = Tensor::rand([3, 8], (Kind::Float, Device::Cpu));
+    let x = random(&[3, 8]);
     let z = lethe::methods::heads::forward(&simsiam, "projector", &x, Mode::Train);
     assert!(z.mean_dim([0i64].as_slice(), false, None).abs().max().double_value(&[]) < 1e-5, "normalised, no ReLU");
     for name in ["plain.pth", "dino.pth", "whole-module.pt"] {
@@ -165,7 +173,6 @@ fn a_state_reads_back_whole_and_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let path = checkpoint::state_path(&folder.path().join("epoch-0010.safetensors"));
     assert_eq!(path, folder.path().join("epoch-0010.state.safetensors"));
-    let random = |shape: &[i64]| Tensor::randn(shape, (Kind::Float, Device::Cpu));
     let head: Weights =
         [("projector.2.weight", random(&[3, 2])), ("projector.10.bias", random(&[3])), ("a", random(&[]))]
             .into_iter()
@@ -246,7 +253,7 @@ fn torchvision_itself_takes_a_save() {
     let spec = EncoderSpec::new("resnet18", Stem::Imagenet);
     let encoder = spec.build().unwrap();
     let w = encoder.init(&mut once(7, Purpose::Init));
-    let images = Tensor::randn([2, 3, 64, 64], (Kind::Float, Device::Cpu));
+    let images = random(&[2, 3, 64, 64]);
     // Running statistics that matter.
     let _ = Part::whole(encoder.as_ref()).represent(&w, &images, Mode::Train);
     checkpoint::save(&at("encoder.safetensors"), &Meta::new(spec), &w).unwrap();
