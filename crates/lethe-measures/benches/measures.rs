@@ -52,6 +52,8 @@ fn measures(c: &mut Criterion) {
             MEASURES.iter().map(|measure| (measure.of)(&rows).expect("a number")).sum::<f64>()
         });
     });
+    let dead = Array2::from_shape_fn(z.dim(), |(i, j)| if j % 2 == 0 { 0.0 } else { z[(i, j)] });
+    group.bench_function("rankme with dead columns, by QR", |b| b.iter(|| lethe_measures::rankme(dead.view())));
     group.bench_function("compressed_rate, 10 classes", |b| {
         b.iter(|| lethe_measures::class_rates(z.view(), &labels, 0.5));
     });

@@ -2,27 +2,43 @@
 
 use lethe_measures::{Groups, MEASURES, Measure, Rows, class_rates, knn, lidar, pair_rates};
 use ndarray::Array2;
-use serde_json::Value;
+use safetensors::{Dtype, SafeTensors};
 
-fn case() -> Value {
-    serde_json::from_str(include_str!("golden/measures/case.json")).expect("JSON")
+fn case() -> SafeTensors<'static> {
+    SafeTensors::deserialize(include_bytes!("golden/measures/case.safetensors")).expect("a safetensors file")
 }
 
-fn numbers(value: &Value) -> Vec<f64> {
-    value.as_array().expect("an array").iter().map(|x| x.as_f64().expect("a number")).collect()
+fn numbers(case: &SafeTensors, name: &str) -> Vec<f64> {
+    let view = case.tensor(name).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let (values, _) = view.data().as_chunks::<8>();
+    match view.dtype() {
+        Dtype::F64 => values.iter().map(|&bytes| f64::from_le_bytes(bytes)).collect(),
+        Dtype::I64 => values.iter().map(|&bytes| i64::from_le_bytes(bytes) as f64).collect(),
+        other => panic!("{name}: {other:?} is not used here"),
+    }
 }
 
-fn labels(value: &Value) -> Vec<u32> {
-    numbers(value).into_iter().map(|x| x as u32).collect()
+fn number(case: &SafeTensors, name: &str) -> f64 {
+    numbers(case, name)[0]
 }
 
-fn matrix(values: &Value, d: usize) -> Array2<f64> {
-    let values = numbers(values);
-    Array2::from_shape_vec((values.len() / d, d), values).expect("whole rows")
+fn labels(case: &SafeTensors, name: &str) -> Vec<u32> {
+    numbers(case, name).into_iter().map(|label| label as u32).collect()
 }
 
-fn size(value: &Value) -> usize {
-    value.as_u64().expect("a size") as usize
+fn matrix(case: &SafeTensors, name: &str) -> Array2<f64> {
+    let values = numbers(case, name);
+    let columns = case.tensor(name).expect("just read").shape()[1];
+    Array2::from_shape_vec((values.len() / columns, columns), values).expect("whole rows")
+}
+
+/// The names of the matrices, which are those of their tensors up to `/z`.
+fn matrices(case: &SafeTensors) -> Vec<String> {
+    let mut names: Vec<String> =
+        case.names().into_iter().filter_map(|name| name.strip_suffix("/z")).map(str::to_owned).collect();
+    names.sort();
+    assert_eq!(names.len(), 9);
+    names
 }
 
 fn measure(name: &str) -> &'static Measure {
@@ -37,35 +53,41 @@ fn assert_close(what: &str, found: f64, expected: f64, scale: f64) {
 
 #[test]
 fn every_measure_of_every_matrix_is_numpys() {
-    for case in case()["matrices"].as_array().expect("matrices") {
-        let name = case["name"].as_str().expect("a name");
-        let (z, labels) = (matrix(&case["z"], size(&case["d"])), labels(&case["labels"]));
-        let eps2 = case["eps2"].as_f64().expect("a number");
-        let rate = case["measures"]["coding_rate"].as_f64().expect("a number");
+    let case = case();
+    for name in matrices(&case) {
+        let (z, labels) = (matrix(&case, &format!("{name}/z")), labels(&case, &format!("{name}/labels")));
+        let eps2 = number(&case, &format!("{name}/eps2"));
         let mut taken = Vec::new();
-        for (groups, expected) in [
-            (Groups::Pairs, &case["measures"]),
-            (Groups::Pairs, &case["by_pair"]),
-            (Groups::Labels(&labels), &case["by_class"]),
-        ] {
+        for (groups, place) in
+            [(Groups::None, "rows"), (Groups::Pairs, "by_pair"), (Groups::Labels(&labels), "by_class")]
+        {
             let rows = Rows::new(z.view(), groups, eps2).expect("fine rows");
-            for (key, expected) in expected.as_object().expect("measures") {
-                let found = (measure(key).of)(&rows);
-                taken.push(key.as_str());
-                match expected.as_f64() {
-                    Some(expected) => {
-                        let scale = if key == "coding_rate_reduction" { rate } else { expected };
-                        assert_close(&format!("{name} {key}"), found.expect("a number"), expected, scale);
-                    }
-                    None => assert!(found.is_err(), "{name} {key}"),
+            for measure in MEASURES {
+                let key = format!("{name}/{place}/{}", measure.name);
+                if case.tensor(&key).is_err() {
+                    continue;
                 }
+                taken.push(measure.name);
+                let (found, expected) = ((measure.of)(&rows), number(&case, &key));
+                if expected.is_nan() {
+                    assert!(found.is_err(), "{key}: {found:?}");
+                    continue;
+                }
+                let scale = if measure.name == "coding_rate_reduction" {
+                    number(&case, &format!("{name}/rows/coding_rate"))
+                } else {
+                    expected
+                };
+                assert_close(&key, found.expect("a number"), expected, scale);
             }
         }
         for measure in MEASURES {
             assert!(taken.contains(&measure.name), "{} has no golden value", measure.name);
         }
-        if let Some(expected) = case["lidar_3_views"].as_f64() {
-            assert_close(&format!("{name} lidar, 3 views"), lidar(z.view(), 3).expect("a number"), expected, expected);
+        let key = format!("{name}/lidar_3_views");
+        if case.tensor(&key).is_ok() {
+            let expected = number(&case, &key);
+            assert_close(&key, lidar(z.view(), 3).expect("a number"), expected, expected);
         }
     }
 }
@@ -73,8 +95,9 @@ fn every_measure_of_every_matrix_is_numpys() {
 /// The functions, and `Rows` that keep what they share, are two ways to the same numbers.
 #[test]
 fn the_table_gives_what_the_functions_give() {
-    for case in case()["matrices"].as_array().expect("matrices") {
-        let (z, labels) = (matrix(&case["z"], size(&case["d"])), labels(&case["labels"]));
+    let case = case();
+    for name in matrices(&case) {
+        let (z, labels) = (matrix(&case, &format!("{name}/z")), labels(&case, &format!("{name}/labels")));
         let rows = |groups| Rows::new(z.view(), groups, 0.5).expect("fine rows");
         let pairs = rows(Groups::Pairs);
         for (name, function) in [
@@ -101,15 +124,17 @@ fn the_table_gives_what_the_functions_give() {
 
 #[test]
 fn knn_votes_as_lightly_and_scikit_learn() {
-    let case = &case()["knn"];
-    let d = size(&case["d"]);
-    let [bank, query] = ["bank", "query"].map(|name| matrix(&case[name], d).mapv(|x| x as f32));
-    let [bank_labels, query_labels] = ["bank_labels", "query_labels"].map(|name| labels(&case[name]));
-    for setting in case["settings"].as_array().expect("settings") {
-        let (k, t) = (size(&setting["k"]), setting["temperature"].as_f64().expect("a number"));
-        let found = knn::against(bank.view(), &bank_labels, query.view(), &query_labels, k, t).expect("an accuracy");
-        assert_eq!(Some(found), setting["against"].as_f64(), "k {k}, T {t}");
-        let found = knn::leave_one_out(bank.view(), &bank_labels, k, t).expect("an accuracy");
-        assert_eq!(Some(found), setting["leave_one_out"].as_f64(), "leave-one-out, k {k}, T {t}");
+    let case = case();
+    let [bank, query] = ["knn/bank", "knn/query"].map(|name| matrix(&case, name).mapv(|x| x as f32));
+    let [bank_labels, query_labels] = ["knn/bank_labels", "knn/query_labels"].map(|name| labels(&case, name));
+    let [ks, temperatures, against, leave_one_out] =
+        ["knn/k", "knn/temperature", "knn/against", "knn/leave_one_out"].map(|name| numbers(&case, name));
+    assert_eq!(ks.len(), 6);
+    for i in 0..ks.len() {
+        let (k, t) = (ks[i] as usize, temperatures[i]);
+        let found = knn::against(bank.view(), &bank_labels, query.view(), &query_labels, k, t);
+        assert_eq!(found, Ok(against[i]), "k {k}, T {t}");
+        let found = knn::leave_one_out(bank.view(), &bank_labels, k, t);
+        assert_eq!(found, Ok(leave_one_out[i]), "leave-one-out, k {k}, T {t}");
     }
 }

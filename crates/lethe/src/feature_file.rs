@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
 use ndarray::{Array2, ShapeBuilder};
@@ -89,21 +89,40 @@ pub fn parse_labels(bytes: &[u8]) -> Result<Vec<u32>> {
 /// # Errors
 /// Another ending, several matrices for a file that takes one, or a file that cannot be written.
 pub fn write(path: &Path, stages: &[(String, Array2<f32>)], labels: Option<&[u32]>) -> Result<()> {
-    let ending = path.extension().and_then(|ending| ending.to_str());
-    match (ending, stages) {
-        (Some("safetensors"), _) => files::write_atomically(path, &safetensors_bytes(stages, labels).at(path)?),
+    check(path, stages.len())?;
+    match (ending(path), stages) {
         (Some("npy"), [(_, matrix)]) => {
             if let Some(labels) = labels {
-                files::write_atomically(&path.with_extension("labels.npy"), &npy_labels(labels))?;
+                files::write_atomically(&labels_path(path), &npy_labels(labels))?;
             }
             files::write_atomically(path, &npy_matrix(matrix))
         }
         (Some("csv"), [(_, matrix)]) => files::write_atomically(path, csv(matrix, labels).as_bytes()),
-        (Some("npy" | "csv"), _) => Err(Error::usage(format!("holds one stage, not {}", stages.len()))
+        _ => files::write_atomically(path, &safetensors_bytes(stages, labels).at(path)?),
+    }
+}
+
+/// Whether [`write`] takes `stages` matrices to this path: to be asked before they are computed.
+///
+/// # Errors
+/// Another ending, or several matrices for a file that takes one.
+pub fn check(path: &Path, stages: usize) -> Result<()> {
+    match (ending(path), stages) {
+        (Some("safetensors"), _) | (Some("npy" | "csv"), 1) => Ok(()),
+        (Some("npy" | "csv"), _) => Err(Error::usage(format!("holds one stage, not {stages}"))
             .at(path)
             .hint("choose one stage, or write a .safetensors")),
         _ => Err(Error::usage("expected a name that ends in .safetensors, .npy or .csv").at(path)),
     }
+}
+
+/// `F.npy` -> `F.labels.npy`.
+pub fn labels_path(path: &Path) -> PathBuf {
+    path.with_extension("labels.npy")
+}
+
+fn ending(path: &Path) -> Option<&str> {
+    path.extension().and_then(|ending| ending.to_str())
 }
 
 fn not_safetensors(error: &safetensors::SafeTensorError) -> Error {

@@ -6,7 +6,7 @@ use crate::config::RunConfig;
 use crate::diagnose::{self, Cell, Diagnosis, Images, Settings, Side, Subject};
 use crate::error::{At, Error, Result};
 use crate::run::RunFolder;
-use crate::{data, files};
+use crate::{data, files, report};
 
 use super::images::ImageArgs;
 
@@ -57,7 +57,8 @@ pub(super) fn run(args: Args) -> Result<()> {
     let (subjects, config) = subjects(&args.subjects)?;
     let spec = args.data.clone().or_else(|| config.as_ref().map(|config| config.data.clone()));
     let spec = spec.ok_or_else(|| {
-        Error::usage("--data is missing").hint("name the images the encoder was trained on; only a run folder remembers them")
+        Error::usage("--data is missing")
+            .hint("name the images the encoder was trained on; only a run folder remembers them")
     })?;
     if args.unseen.as_ref() == Some(&spec) {
         return Err(Error::usage(format!("--unseen {spec}: these are the training images"))
@@ -76,15 +77,21 @@ pub(super) fn run(args: Args) -> Result<()> {
         threads: args.images.threads(),
         device: args.images.start()?,
     };
-    prepare(&args.out, args.overwrite)?;
-    let diagnosis = diagnose::diagnose(&subjects, &train, unseen.as_ref(), &settings)?;
+    let made = prepare(&args.out, args.overwrite)?;
+    let diagnosis = diagnose::diagnose(&subjects, &train, unseen.as_ref(), &settings).inspect_err(|_| {
+        if made {
+            let _ = std::fs::remove_dir(&args.out); // which only takes an empty one
+        }
+    })?;
     let json = serde_json::to_string_pretty(&diagnosis).map_err(|error| Error::failed(error.to_string()))?;
     files::write_atomically(&args.out.join(DIAGNOSIS), json.as_bytes())?;
+    let page = report::write(&args.out)?;
     if args.json {
         return super::print(&json);
     }
     super::print(&table(&diagnosis))?;
-    super::print(&diagnosis.summary)
+    super::print(&diagnosis.summary)?;
+    super::print(&format!("report: {}", page.display()))
 }
 
 const DIAGNOSIS: &str = "diagnosis.json";
@@ -97,9 +104,9 @@ fn open(spec: String) -> Result<Images> {
 fn subjects(paths: &[PathBuf]) -> Result<(Vec<Subject>, Option<RunConfig>)> {
     match paths.iter().find(|path| path.is_dir()) {
         None => Ok((paths.iter().cloned().map(Subject::File).collect(), None)),
-        Some(folder) if paths.len() > 1 => {
-            Err(Error::usage("is a folder among several arguments").at(folder).hint("name one run, or checkpoints only"))
-        }
+        Some(folder) if paths.len() > 1 => Err(Error::usage("is a folder among several arguments")
+            .at(folder)
+            .hint("name one run, or checkpoints only")),
         Some(folder) => {
             let run = RunFolder::open(folder)?;
             Ok((Subject::of_run(&run)?, Some(run.read_config()?)))
@@ -107,20 +114,23 @@ fn subjects(paths: &[PathBuf]) -> Result<(Vec<Subject>, Option<RunConfig>)> {
     }
 }
 
-/// Makes the folder before the work, so that a full or forbidden one costs none of it.
-fn prepare(out: &Path, overwrite: bool) -> Result<()> {
+/// Makes the folder before the work, so that a forbidden place costs none of it; says whether it is new.
+fn prepare(out: &Path, overwrite: bool) -> Result<bool> {
     if out.join(DIAGNOSIS).exists() && !overwrite {
         return Err(Error::usage("there is a diagnosis in this folder already")
             .at(out)
             .hint("--overwrite replaces it, or choose another --out"));
     }
+    let made = !out.exists();
     std::fs::create_dir_all(out).at(out)?;
-    files::sweep(out).map(drop)
+    files::sweep(out)?;
+    Ok(made)
 }
 
 /// A line a stage and checkpoint, stages outermost: how a stage changes is read downwards.
 fn table(diagnosis: &Diagnosis) -> String {
-    let header = ["stage", "checkpoint", "gap", "95 % interval", "class dR", "unseen", "knn-20", "unseen", "linear", "unseen"];
+    let header =
+        ["stage", "checkpoint", "gap", "95 % interval", "class dR", "unseen", "knn-20", "unseen", "linear", "unseen"];
     let mut table = super::table(&header);
     for stage in &diagnosis.stages {
         for cell in diagnosis.cells.iter().filter(|cell| cell.stage == *stage) {

@@ -61,7 +61,9 @@ pub(super) fn run(args: Args) -> Result<()> {
     let untrained = args.encoder.as_ref().map(|name| {
         let stem = match args.stem {
             Some(stem) => stem,
-            None => Stem::for_size(args.images.image_size.map_or_else(|| config::image_size_of(train.as_ref(), &args.data), Ok)?),
+            None => Stem::for_size(
+                args.images.image_size.map_or_else(|| config::image_size_of(train.as_ref(), &args.data), Ok)?,
+            ),
         };
         Model::untrained(&EncoderSpec::new(name, stem), args.seed, device)
     });

@@ -1,14 +1,13 @@
 //! `lethe features`: pooled features for other tools.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::data;
-use crate::error::{Error, Result};
-use crate::evaluate::{self, Format, Model};
+use crate::error::Result;
+use crate::evaluate::{self, Model};
 use crate::progress::Progress;
+use crate::{data, feature_file};
 
 use super::images::{ImageArgs, say_bad_samples};
 
@@ -27,7 +26,7 @@ pub(super) struct Args {
     /// last, all, or names such as stage3,stage4
     #[arg(long, value_name = "NAMES", default_value = "all")]
     stages: String,
-    /// .safetensors: a tensor a stage and `labels`; .npy: one stage, labels beside it; .csv
+    /// .safetensors: a tensor a stage, and `labels`; one stage as .npy, labels in F.labels.npy, or .csv
     #[arg(long, value_name = "F")]
     out: PathBuf,
     #[command(flatten)]
@@ -39,13 +38,9 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> Result<()> {
     let device = args.images.start()?;
-    let format = Format::of(&args.out)?;
     let model = Model::open(&args.checkpoint, device)?;
     let stages = evaluate::choose_stages(model.encoder.as_ref(), &args.stages)?;
-    if format == Format::Npy && stages.len() > 1 {
-        return Err(Error::usage(format!("--stages {}: an .npy file holds one stage", args.stages))
-            .hint("ask for one with --stages, or write .safetensors"));
-    }
+    feature_file::check(&args.out, stages.len())?;
     let dataset = data::open(&args.data)?;
     let sight = args.images.sight(&model, dataset.as_ref(), &args.data)?;
     let loader = args.images.plain(&dataset, &sight)?;
@@ -53,18 +48,12 @@ pub(super) fn run(args: Args) -> Result<()> {
     let features = evaluate::extract(model.encoder.as_ref(), &model.weights, &loader, &stages, &progress)?;
     progress.finish();
     say_bad_samples(&loader);
-    let metadata = BTreeMap::from([
-        ("checkpoint".to_owned(), model.name.clone()),
-        ("data".to_owned(), args.data.clone()),
-        ("image_size".to_owned(), sight.size.to_string()),
-        ("normalize".to_owned(), sight.normalize.clone()),
-    ]);
-    let written = evaluate::write_features(&args.out, &features, &metadata)?;
+    feature_file::write(&args.out, &features.stages, features.labels.as_deref())?;
     if args.json {
         let shapes: serde_json::Map<String, serde_json::Value> =
             features.stages.iter().map(|(name, rows)| (name.clone(), json!([rows.nrows(), rows.ncols()]))).collect();
         return super::print_json(&json!({
-            "files": written, "stages": shapes, "labels": features.labels.is_some(),
+            "features": args.out, "stages": shapes, "labels": features.labels.is_some(),
             "image_size": sight.size, "normalize": sight.normalize,
         }));
     }
@@ -73,8 +62,5 @@ pub(super) fn run(args: Args) -> Result<()> {
         table.add_row([name.clone(), rows.nrows().to_string(), rows.ncols().to_string()]);
     }
     super::print(&table.to_string())?;
-    for path in &written {
-        super::print(&path.display().to_string())?;
-    }
-    Ok(())
+    super::print(&args.out.display().to_string())
 }

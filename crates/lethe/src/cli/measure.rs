@@ -18,8 +18,8 @@ use crate::progress::{self, Progress};
   lethe measure features.npy --labels labels.npy
   lethe measure features.safetensors --key stage4 --json
 
-An .npy holds a 2-D array, a row an image. Of a safetensors file every 2-D float tensor is measured, and its 1-D
-integer tensor `labels` gives the classes. Coding rates are in nats, of rows scaled to unit length; compare them, and
+An .npy holds a 2-D array, a row an image. Of a safetensors file every 2-D float tensor is measured, and its 1-D \
+integer tensor `labels` gives the classes. Coding rates are in nats, of rows scaled to unit length; compare them, and \
 LiDAR, only at equal eps2, rows and columns.")]
 pub(super) struct Args {
     /// Features: .npy or safetensors

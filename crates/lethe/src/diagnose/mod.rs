@@ -21,7 +21,7 @@ use crate::progress::Progress;
 pub use gap::{Gap, alignment_distances, gaps};
 pub use subject::Subject;
 
-use side::{Shown, accuracies, measure};
+use side::{Shown, SideFeatures, accuracies, measure};
 
 /// The content of `diagnosis.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -141,13 +141,7 @@ pub fn diagnose(
     if images < LEAST_IMAGES {
         return Err(Error::usage(format!("{images} images a side are too few to diagnose, expected {LEAST_IMAGES}")));
     }
-    let first = subjects.first().ok_or_else(|| Error::usage("no checkpoint to diagnose"))?.open(settings.device)?;
-    let sight = first.sight(
-        train.dataset.as_ref(),
-        &train.spec,
-        settings.image_size,
-        settings.normalize.as_deref(),
-    )?;
+    let (first, sight) = check(subjects, train, settings)?;
     let augmentation = augmentation(&first, settings)?;
     let shown = sides
         .iter()
@@ -171,45 +165,14 @@ pub fn diagnose(
     let stages: Vec<usize> = (0..diagnosis.stages.len()).collect();
     let progress = Progress::new("diagnose", "images", (subjects.len() * shown.len() * 2 * images) as u64);
     let mut differences = Vec::new();
-    let spec = first.encoder.spec();
-    let mut first = Some(first);
     for (checkpoint, subject) in subjects.iter().enumerate() {
-        let model = match first.take() {
-            Some(first) => first,
-            None => subject.open(settings.device)?,
-        };
-        if model.encoder.spec() != spec {
-            return Err(Error::usage(format!("{} holds {}, the first one {spec}", model.name, model.encoder.spec()))
-                .hint("diagnose checkpoints of one encoder at a time"));
-        }
-        let own =
-            model.sight(train.dataset.as_ref(), &train.spec, settings.image_size, settings.normalize.as_deref())?;
-        if own != sight {
-            return Err(Error::usage(format!("{} was trained on {own}, the first one on {sight}", model.name))
-                .hint("say which with --image-size and --normalize"));
-        }
-        let features = shown
-            .iter()
-            .map(|shown| shown.features(&model, &stages, &progress))
-            .collect::<Result<Vec<_>>>()?;
+        let model = subject.open(settings.device)?;
+        let features =
+            shown.iter().map(|shown| shown.features(&model, &stages, &progress)).collect::<Result<Vec<_>>>()?;
         diagnosis.checkpoints.push(CheckpointRow { path: model.name.clone(), epoch: model.epoch });
         for (stage, name) in diagnosis.stages.iter().enumerate() {
             let place = format!("{}, {name}", model.name);
-            let mut sides = features
-                .iter()
-                .map(|features| measure(features, stage, settings.eps2, &place))
-                .collect::<Result<Vec<Side>>>()?
-                .into_iter();
-            let (mut train, mut unseen) = (sides.next().expect("training images"), sides.next());
-            let plain: Vec<_> = features.iter().map(|features| features.plain.labelled(stage)).collect();
-            let asked = plain.get(1).copied().flatten().filter(|_| same_classes);
-            if let Some(bank) = plain[0] {
-                let (own, others) = accuracies(bank, asked, settings.device, &place);
-                train.accuracy = own;
-                if let Some(unseen) = &mut unseen {
-                    unseen.accuracy = others;
-                }
-            }
+            let (train, unseen) = numbers(&features, stage, same_classes, settings, &place)?;
             if let [train, unseen] = features.as_slice() {
                 let (train, unseen) = (train.distances(stage), unseen.distances(stage));
                 differences.push(unseen.iter().zip(&train).map(|(unseen, train)| unseen - train).collect());
@@ -234,6 +197,54 @@ pub fn diagnose(
         shown.say_bad_samples();
     }
     Ok(diagnosis)
+}
+
+/// Opens every subject before the work begins: all must hold one encoder and remember the images alike. Gives the first
+/// one.
+fn check(subjects: &[Subject], train: &Images, settings: &Settings) -> Result<(Model, Sight)> {
+    let mut first: Option<(Model, Sight)> = None;
+    for subject in subjects {
+        let model = subject.open(Device::Cpu)?;
+        let sight =
+            model.sight(train.dataset.as_ref(), &train.spec, settings.image_size, settings.normalize.as_deref())?;
+        let Some((kept, kept_sight)) = &first else {
+            first = Some((model, sight));
+            continue;
+        };
+        let (spec, kept_spec) = (model.encoder.spec(), kept.encoder.spec());
+        if spec != kept_spec {
+            return Err(Error::usage(format!("{} holds {spec}, the first one {kept_spec}", model.name))
+                .hint("diagnose checkpoints of one encoder at a time"));
+        }
+        if sight != *kept_sight {
+            return Err(Error::usage(format!("{} was trained on {sight}, the first one on {kept_sight}", model.name))
+                .hint("say which with --image-size and --normalize"));
+        }
+    }
+    first.ok_or_else(|| Error::usage("no checkpoint to diagnose"))
+}
+
+/// The numbers of one stage on training images and on unseen ones. Unseen images are asked about only where their
+/// classes are those of the training images.
+fn numbers(
+    features: &[SideFeatures],
+    stage: usize,
+    same_classes: bool,
+    settings: &Settings,
+    place: &str,
+) -> Result<(Side, Option<Side>)> {
+    let of = |features: &SideFeatures| measure(features, stage, settings.eps2, place);
+    let mut train = of(&features[0])?;
+    let mut unseen = features.get(1).map(of).transpose()?;
+    if let Some(bank) = features[0].plain.labelled(stage) {
+        let asked = features.get(1).filter(|_| same_classes).and_then(|unseen| unseen.plain.labelled(stage));
+        let (own, others) = accuracies(bank, asked, settings.device, place);
+        train.accuracy = own;
+        if let Some(unseen) = &mut unseen {
+            unseen.accuracy = others;
+        }
+    }
+    Ok((train, unseen))
 }
 
 fn augmentation(model: &Model, settings: &Settings) -> Result<String> {

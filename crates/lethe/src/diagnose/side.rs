@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use lethe_measures::{Groups, MEASURES, Needs, Rows};
+use lethe_measures::{Groups, MEASURES, MeasureError, Needs, Rows};
 use tch::Device;
 
 use super::gap::alignment_distances;
@@ -73,19 +73,21 @@ impl SideFeatures {
     }
 }
 
-/// All measures of a stage but the accuracies. One that cannot be taken (a row without direction, too few of them) is
-/// left out and said.
+/// All measures of a stage but the accuracies. One that cannot be taken is left out, and said unless it is in the
+/// nature of a narrow stage or a small set.
 pub(super) fn measure(features: &SideFeatures, stage: usize, eps2: f64, place: &str) -> Result<Side> {
     let mut side = Side::default();
     let plain = features.plain.stages[stage].1.mapv(f64::from);
     let groups = features.plain.labels.as_deref().map_or(Groups::None, Groups::Labels);
     let rows = Rows::new(plain.view(), groups, eps2).map_err(|error| Error::failed(format!("{place}: {error}")))?;
     let pairs = features.pairs.stages[stage].1.mapv(f64::from);
-    let pairs = Rows::new(pairs.view(), Groups::Pairs, eps2).map_err(|error| Error::failed(format!("{place}: {error}")))?;
+    let pairs =
+        Rows::new(pairs.view(), Groups::Pairs, eps2).map_err(|error| Error::failed(format!("{place}: {error}")))?;
     let take = |into: &mut IndexMap<String, f64>, rows: &Rows, wanted: &dyn Fn(Needs) -> bool, beside: &[&str]| {
         for measure in MEASURES.iter().filter(|m| wanted(m.needs) || beside.contains(&m.name)) {
             match (measure.of)(rows) {
                 Ok(value) => drop(into.insert(measure.name.into(), value)),
+                Err(MeasureError::TooFewDirections { .. } | MeasureError::TooFewRows { .. }) => {}
                 Err(error) => progress::say(&format!("warning: {place}: no {}: {error}", measure.name)),
             }
         }

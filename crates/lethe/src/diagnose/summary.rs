@@ -26,12 +26,16 @@ pub(super) fn summary(diagnosis: &Diagnosis) -> String {
         measured.len()
     );
     let place = format!("{} at {}", most.stage, diagnosis.checkpoint_name(most.checkpoint));
-    let mut text = if diagnosis.onsets.is_empty() && !measured.iter().any(|cell| is_above(cell)) {
-        format!("Memorisation: none seen. No gap lies above 0; the largest is {} in {place} ({intervals}).", shown(most))
-    } else {
+    let seen = measured.iter().any(|cell| is_above(cell));
+    let mut text = if seen {
         format!("Memorisation: the gap is largest in {place}, {} ({intervals}).", shown(most))
+    } else {
+        format!(
+            "Memorisation: none seen. No gap lies above 0; the largest is {} in {place} ({intervals}).",
+            shown(most)
+        )
     };
-    if measured.iter().any(|cell| is_above(cell)) {
+    if seen {
         let others: Vec<String> = measured
             .iter()
             .filter(|cell| cell.checkpoint == most.checkpoint && cell.stage != most.stage)
@@ -40,12 +44,11 @@ pub(super) fn summary(diagnosis: &Diagnosis) -> String {
         if !others.is_empty() {
             text += &format!(" The other stages there: {}.", others.join(", "));
         }
+        if diagnosis.onsets.is_empty() {
+            text += " In no stage does it stay above 0 to the last checkpoint.";
+        }
         for onset in &diagnosis.onsets {
-            text += &format!(
-                " {}: above 0 from {} on.",
-                onset.stage,
-                diagnosis.checkpoint_name(onset.checkpoint)
-            );
+            text += &format!(" {}: above 0 from {} on.", onset.stage, diagnosis.checkpoint_name(onset.checkpoint));
         }
         if measured.iter().any(|cell| cell.stage == diagnosis.stages[0] && is_above(cell)) {
             text += &format!(

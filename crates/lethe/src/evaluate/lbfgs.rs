@@ -88,7 +88,7 @@ fn direction(gradient: &Tensor, memory: &VecDeque<(Tensor, Tensor, f64)>) -> Ten
         alphas.push(alpha);
     }
     if let Some((_, change, rho)) = memory.back() {
-        q = q / (rho * dot(change, change));
+        q /= rho * dot(change, change);
     }
     for ((step, change, rho), alpha) in memory.iter().zip(alphas.into_iter().rev()) {
         let beta = rho * dot(change, &q);

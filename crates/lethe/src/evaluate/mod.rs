@@ -1,6 +1,5 @@
 //! How good features are: k-NN and a linear probe, with the features and models they need.
 
-mod feature_file;
 mod features;
 mod knn;
 pub mod lbfgs;
@@ -16,7 +15,6 @@ use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::views::Loader;
 
-pub use feature_file::{Format, write_features};
 pub use features::{Features, choose_stages, extract};
 pub use linear::{LinearProbe, LinearSettings};
 pub use model::{Model, Sight};
@@ -78,8 +76,9 @@ pub fn choose_protocols(text: &str) -> Result<Vec<&'static Protocol>> {
     let asked: Vec<&str> = text.split(',').map(str::trim).collect();
     if let Some(unknown) = asked.iter().find(|asked| !PROTOCOLS.iter().any(|protocol| means(asked, protocol))) {
         let names: Vec<&str> = PROTOCOLS.iter().map(|protocol| protocol.name).collect();
-        return Err(Error::usage(format!("unknown protocol {unknown:?}"))
-            .hint(format!("knn, or some of: {}", names.join(","))));
+        return Err(
+            Error::usage(format!("unknown protocol {unknown:?}")).hint(format!("knn, or some of: {}", names.join(",")))
+        );
     }
     Ok(PROTOCOLS.iter().filter(|protocol| asked.iter().any(|asked| means(asked, protocol))).collect())
 }
@@ -154,9 +153,11 @@ pub fn evaluate(
     stages: &[usize],
     protocols: &[&Protocol],
 ) -> Result<Vec<StageScores>> {
-    for loader in [train, test] {
+    for (loader, which) in [(train, "training"), (test, "test")] {
         if loader.dataset().labels().is_none() {
-            return Err(Error::usage("the images have no labels").hint("put them into one folder a class"));
+            return Err(
+                Error::usage(format!("the {which} images have no labels")).hint("put them into a folder a class")
+            );
         }
     }
     let classes = [train, test].map(|loader| loader.dataset().classes());
@@ -186,7 +187,8 @@ pub fn evaluate(
             for protocol in protocols {
                 let classifier = (protocol.fit)(bank, model.device());
                 let found = classifier.and_then(|classifier| classifier.on(queries));
-                accuracy.insert(protocol.name, found.map_err(|error| error.of(&format!("{stage}, {}", protocol.name)))?);
+                accuracy
+                    .insert(protocol.name, found.map_err(|error| error.of(&format!("{stage}, {}", protocol.name)))?);
             }
             Ok(StageScores { stage: stage.clone(), dimension: bank.features.ncols(), accuracy })
         })

@@ -1,4 +1,4 @@
-//! The first screen in words and key numbers. Only what the numbers say: no onset, no verdict without an interval.
+//! The first screen in words and key numbers. Only what the numbers say: no verdict without an interval.
 
 use super::charts::{checkpoints, measures, name};
 use super::definitions::Group;
@@ -62,17 +62,11 @@ pub(super) fn cards(input: &ReportInput) -> Vec<Card> {
     let mut cards = Vec::new();
     if let Some(d) = &input.diagnosis {
         cards.extend(gap(d));
+        cards.extend(onset(d));
         cards.extend(accuracy(d));
     }
     cards.extend(undo(input));
     cards.extend(training(input));
-    if !input.bad_samples.is_empty() {
-        cards.push(Card {
-            caption: "Images that could not be read".into(),
-            number: input.bad_samples.len().to_string(),
-            detail: "each replaced by another".into(),
-        });
-    }
     cards
 }
 
@@ -99,6 +93,27 @@ fn gap(d: &Diagnosis) -> Option<Card> {
                 detail: format!("{} at {axis} {}; {interval}", cell.stage, names[cell.checkpoint]),
             }
         }
+    })
+}
+
+/// The earliest onset, and every stage that shares it.
+fn onset(d: &Diagnosis) -> Option<Card> {
+    let (axis, names) = checkpoints(d);
+    let first = d.onsets.iter().min_by_key(|onset| onset.checkpoint)?;
+    let stages: Vec<&str> = d
+        .onsets
+        .iter()
+        .filter(|onset| onset.checkpoint == first.checkpoint)
+        .map(|onset| onset.stage.as_str())
+        .collect();
+    Some(Card {
+        caption: "It sets in".into(),
+        number: format!("{axis} {}", names[first.checkpoint]),
+        detail: format!(
+            "first in {}: from there on the gap stays above zero ({:.0}\u{a0}% confidence)",
+            stages.join(", "),
+            100.0 * first.confidence
+        ),
     })
 }
 
@@ -158,11 +173,16 @@ fn undo(input: &ReportInput) -> Option<Card> {
 fn training(input: &ReportInput) -> Option<Card> {
     let (first, last) = (input.metrics.first()?, input.metrics.last()?);
     let mean = |of: fn(&MetricRow) -> f64| input.metrics.iter().map(of).sum::<f64>() / input.metrics.len() as f64;
+    let bad = match input.bad_samples.len() {
+        0 => String::new(),
+        1 => ", 1 image unreadable".into(),
+        count => format!(", {count} images unreadable"),
+    };
     Some(Card {
         caption: "Training loss, first to last".into(),
         number: format!("{:.2} → {:.2}", first.loss, last.loss),
         detail: format!(
-            "{:.0} images/s, {} waiting for data",
+            "{:.0} images/s, {} waiting for data{bad}",
             mean(|row| row.images_per_s),
             percent(mean(|row| row.data_wait))
         ),

@@ -9,15 +9,29 @@ mod page;
 mod plots;
 mod read;
 
+use std::path::{Path, PathBuf};
+
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::diagnose::Diagnosis;
+use crate::error::Result;
+use crate::files;
 use crate::run::MetricRow;
 use crate::views::BadSample;
 
 pub use page::page;
 pub use read::read_folder;
+
+/// Writes `report.html` about what lies in `folder` into it; gives its path.
+///
+/// # Errors
+/// As [`read_folder`], and when the page cannot be written.
+pub fn write(folder: &Path) -> Result<PathBuf> {
+    let path = folder.join("report.html");
+    files::write_atomically(&path, page(&read_folder(folder)?).as_bytes())?;
+    Ok(path)
+}
 
 /// What a page can show; whatever is absent is left out.
 #[derive(Debug, Default)]

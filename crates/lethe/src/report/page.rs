@@ -1,6 +1,7 @@
 //! The page itself. `maud` writes it: markup checked by the compiler, every text escaped unless it says `PreEscaped`.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use serde_json::Value;
 
 use super::charts::{self, Figure};
 use super::curves;
@@ -31,7 +32,7 @@ pub fn page(input: &ReportInput) -> String {
         ("training", "Training", (!training.is_empty()).then(|| figures(&training))),
         ("bad", "Bad samples", bad_samples(input)),
         ("settings", "Settings", settings(input)),
-        ("measures", "What is measured", Some(definitions())),
+        ("measures", "What is measured", diagnosis.map(|_| definitions())),
         ("notes", "Before you conclude", Some(notes(input))),
     ];
     let markup = html! {
@@ -92,6 +93,7 @@ fn first_screen(input: &ReportInput) -> Markup {
                     span.ramp aria-hidden="true" {}
                     span { "training images closer " (signed(map.full)) }
                 }
+                @if let Some(d) = &input.diagnosis { p.summary { (d.summary) } }
             }
         } @else if let Some(figure) = training.first() {
             div.picture { (drawn(figure)) }
@@ -296,48 +298,55 @@ fn bad_samples(input: &ReportInput) -> Option<Markup> {
 }
 
 fn settings(input: &ReportInput) -> Option<Markup> {
-    let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), String::from);
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), String::from);
     let diagnosis = input.diagnosis.as_ref();
-    (input.settings.is_some() || input.evaluation.is_some() || diagnosis.is_some()).then(|| html! {
-        div.columns {
-            @if let Some(settings) = &input.settings { div { h3 { "The run (config.toml)" } pre { (settings) } } }
-            @if let Some(d) = diagnosis { div {
-                h3 { "The diagnosis" }
-                table { tbody {
-                    tr { th { "encoder" } td.words { (d.encoder) } }
-                    @for (key, value) in &d.settings { tr { th { (key) } td.words { (text(value)) } } }
-                    tr { th { "lethe" } td.words { (d.lethe) } }
+    (input.settings.is_some() || input.evaluation.is_some() || diagnosis.is_some()).then(|| {
+        html! {
+            div.columns {
+                @if let Some(settings) = &input.settings { div { h3 { "The run (config.toml)" } pre { (settings) } } }
+                @if let Some(d) = diagnosis { div {
+                    h3 { "The diagnosis" }
+                    table { tbody {
+                        tr { th { "encoder" } td.words { (d.encoder) } }
+                        @for (key, value) in &d.settings { tr { th { (key) } td.words { (text(value)) } } }
+                        tr { th { "lethe" } td.words { (d.lethe) } }
+                    } }
                 } }
-            } }
-            @if let Some(evaluation) = &input.evaluation { div {
-                h3 { "The evaluation" }
-                table { tbody { @for (key, value) in leaves(evaluation) { tr { th { (key) } td.words { (value) } } } } }
-            } }
+            }
+            @if let Some(evaluation) = &input.evaluation { h3 { "The evaluation" } (evaluation_tables(evaluation)) }
         }
     })
 }
 
-/// Every leaf of a JSON value with its place, "test.knn-20".
-fn leaves(value: &serde_json::Value) -> Vec<(String, String)> {
-    use serde_json::Value;
-    let below = |children: Vec<(String, &Value)>| {
-        children
-            .into_iter()
-            .flat_map(|(key, child)| {
-                leaves(child).into_iter().map(move |(rest, text)| {
-                    (if rest.is_empty() { key.clone() } else { format!("{key}.{rest}") }, text)
-                })
-            })
-            .collect()
-    };
-    match value {
-        Value::Object(map) => below(map.iter().map(|(key, child)| (key.clone(), child)).collect()),
-        Value::Array(items) if items.iter().any(|item| item.is_object()) => {
-            below(items.iter().enumerate().map(|(i, child)| (i.to_string(), child)).collect())
+/// The scalars of a JSON object as a table, then each of its arrays of objects as one.
+fn evaluation_tables(value: &Value) -> Markup {
+    let empty = serde_json::Map::new();
+    let fields = value.as_object().unwrap_or(&empty);
+    let is_rows = |value: &Value| value.as_array().is_some_and(|items| items.iter().any(Value::is_object));
+    html! {
+        table { tbody { @for (key, value) in fields.iter().filter(|(_, value)| !is_rows(value)).flat_map(|(k, v)| leaves(k, v)) {
+            tr { th { (key) } td.words { (value) } }
+        } } }
+        @for (key, value) in fields.iter().filter(|(_, value)| is_rows(value)) {
+            @let rows: Vec<Vec<(String, String)>> = value.as_array().into_iter().flatten().map(|row| leaves("", row)).collect();
+            div.scroll tabindex="0" role="region" aria-label=(key) { table {
+                @if let Some(first) = rows.first() { thead { tr { @for (key, _) in first { th { (key) } } } } }
+                tbody { @for row in &rows { tr { @for (_, text) in row { td { (text) } } } } }
+            } }
         }
-        Value::String(text) => vec![(String::new(), text.clone())],
-        Value::Number(number) if number.is_f64() => vec![(String::new(), short(number.as_f64().unwrap_or(f64::NAN)))],
-        other => vec![(String::new(), other.to_string())],
+    }
+}
+
+/// Every leaf of a JSON value with its place, "accuracy.knn-20".
+fn leaves(place: &str, value: &Value) -> Vec<(String, String)> {
+    match value {
+        Value::Object(fields) => {
+            let below = |key: &String| if place.is_empty() { key.clone() } else { format!("{place}.{key}") };
+            fields.iter().flat_map(|(key, value)| leaves(&below(key), value)).collect()
+        }
+        Value::Number(number) if number.is_f64() => vec![(place.into(), short(number.as_f64().unwrap_or(f64::NAN)))],
+        Value::String(text) => vec![(place.into(), text.clone())],
+        other => vec![(place.into(), other.to_string())],
     }
 }
 

@@ -139,7 +139,7 @@ impl LineChart {
         }
         let every = all.len().div_ceil(LABELS);
         let last = all.len().saturating_sub(1);
-        all.into_iter().enumerate().filter(|(i, _)| (last - i) % every == 0).map(|(_, label)| label).collect()
+        all.into_iter().enumerate().filter(|(i, _)| (last - i).is_multiple_of(every)).map(|(_, label)| label).collect()
     }
 
     fn x_ticks(&self, x_range: (f64, f64), width: f64) -> Vec<(f64, String)> {
@@ -284,7 +284,7 @@ fn band(series: &Series, x: &dyn Fn(f64) -> f64, y: &dyn Fn(f64) -> f64) -> Stri
 fn marks(points: &[(f64, f64)]) -> impl Iterator<Item = &(f64, f64)> {
     let every = points.len().div_ceil(MARKS).max(1);
     let last = points.len().saturating_sub(1);
-    points.iter().enumerate().filter(move |(i, p)| (last - i) % every == 0 && p.1.is_finite()).map(|(_, p)| p)
+    points.iter().enumerate().filter(move |(i, p)| (last - i).is_multiple_of(every) && p.1.is_finite()).map(|(_, p)| p)
 }
 
 /// Pushes labels apart that would overlap, and back inside the chart.

@@ -35,15 +35,12 @@ pub fn read_folder(folder: &Path) -> Result<ReportInput> {
             .at(folder)
             .hint("give the --out folder of `lethe pretrain`, `diagnose`, `undo` or `demo`"));
     }
-    if let Some(diagnosis) = &input.diagnosis
-        && let Some(cell) = diagnosis.cells.iter().find(|cell| cell.checkpoint >= diagnosis.checkpoints.len())
-    {
-        return Err(Error::failed(format!(
-            "diagnosis.json: a cell of checkpoint {}, but there are {}",
-            cell.checkpoint,
-            diagnosis.checkpoints.len()
-        ))
-        .at(folder));
+    if let Some(diagnosis) = &input.diagnosis {
+        let (count, cells) = (diagnosis.checkpoints.len(), diagnosis.cells.iter().map(|cell| cell.checkpoint));
+        if let Some(beyond) = cells.chain(diagnosis.onsets.iter().map(|onset| onset.checkpoint)).find(|c| *c >= count) {
+            let what = format!("diagnosis.json: speaks of checkpoint {beyond}, counted from 0, but has {count}");
+            return Err(Error::failed(what).at(folder));
+        }
     }
     input.files = reader.read;
     input.notes = reader.notes;

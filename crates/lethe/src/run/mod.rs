@@ -44,7 +44,10 @@ impl RunFolder {
     /// When a run is there and `if_there` refuses it, or the folder cannot be written.
     pub fn prepare(path: &Path, if_there: IfThere) -> Result<Self> {
         let folder = Self { path: path.to_owned() };
-        let there = folder.config_path().exists() || folder.checkpoints_path().exists();
+        // A run that was cut off before it wrote its configuration has nothing to lose.
+        let empty = |path: &Path| std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+        let checkpoints = folder.checkpoints_path();
+        let there = folder.config_path().exists() || (checkpoints.exists() && !empty(&checkpoints));
         match if_there {
             IfThere::Refuse if there => {
                 return Err(Error::usage("there is a run in this folder already")
@@ -58,7 +61,6 @@ impl RunFolder {
             }
             _ => {}
         }
-        let checkpoints = folder.checkpoints_path();
         std::fs::create_dir_all(&checkpoints).at(&checkpoints)?;
         if if_there == IfThere::Overwrite {
             folder.clear()?;

@@ -56,7 +56,10 @@ impl Training {
             Some(path) => Err(Error::failed("no checkpoint of this run can be taken up")
                 .at(path)
                 .hint("--overwrite starts anew; the settings must be those of the run")),
-            None => Ok(progress::say("no checkpoint yet: starting from the beginning")),
+            None => {
+                progress::say("no checkpoint yet: starting from the beginning");
+                Ok(())
+            }
         }
     }
 

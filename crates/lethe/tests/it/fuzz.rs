@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use lethe::checkpoint;
+use lethe::{checkpoint, feature_file};
 use rayon::prelude::*;
 use tempfile::TempDir;
 
@@ -14,20 +14,76 @@ use crate::golden;
 struct Target {
     name: &'static str,
     share: u64,
-    seeds: &'static [&'static str],
+    /// The last seed, which may be large, gives one mutant in sixteen.
+    seeds: fn() -> Vec<Vec<u8>>,
+    /// The name a mutant gets, for readers that look at it.
+    file: &'static str,
+    /// Whether the mutant was read.
     read: fn(&Path) -> bool,
 }
 
 const TARGETS: &[Target] = &[
-    Target { name: "zip .pth", share: 4, seeds: &["seed.pth", "seed-resnet.pth"], read: read_checkpoint },
-    Target { name: "legacy .pth", share: 3, seeds: &["seed-legacy.pth"], read: read_checkpoint },
     Target {
-        name: ".safetensors",
+        name: "zip checkpoint",
         share: 3,
-        seeds: &["seed.safetensors", "resnet18-w1.safetensors"],
+        seeds: || checkpoints(&["seed.pth", "seed-resnet.pth"]),
+        file: "f",
         read: read_checkpoint,
     },
+    Target {
+        name: "legacy checkpoint",
+        share: 2,
+        seeds: || checkpoints(&["seed-legacy.pth"]),
+        file: "f",
+        read: read_checkpoint,
+    },
+    Target {
+        name: "safetensors",
+        share: 3,
+        seeds: || checkpoints(&["seed.safetensors", "resnet18-w1.safetensors"]),
+        file: "f",
+        read: |path| read_checkpoint(path) | read_features(path),
+    },
+    Target { name: ".npy", share: 3, seeds: arrays, file: "f.npy", read: read_features },
+    Target { name: "image", share: 3, seeds: images, file: "f.jpg", read: read_image },
 ];
+
+fn checkpoints(names: &[&str]) -> Vec<Vec<u8>> {
+    names.iter().map(|name| std::fs::read(golden::folder("checkpoints").join(name)).unwrap()).collect()
+}
+
+/// Features of every float type, in both orders, and labels.
+fn arrays() -> Vec<Vec<u8>> {
+    [("<f4", "False", 4), ("<f8", "True", 8), (">f4", "False", 4), ("<f2", "False", 2)]
+        .map(|(kind, fortran, width)| npy(kind, fortran, "(3, 5)", 15 * width))
+        .into_iter()
+        .chain([npy("<i8", "False", "(15,)", 15 * 8)])
+        .collect()
+}
+
+fn npy(kind: &str, fortran: &str, shape: &str, length: usize) -> Vec<u8> {
+    let header = format!("{{'descr': '{kind}', 'fortran_order': {fortran}, 'shape': {shape}, }}");
+    let header = format!("{header:117}\n");
+    let mut bytes = b"\x93NUMPY\x01\0".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.extend((0..length).map(|i| if i % 2 == 0 { 0 } else { 3 }));
+    bytes
+}
+
+/// A small image in every format; the name says JPEG, but content decides.
+fn images() -> Vec<Vec<u8>> {
+    use image::{ImageFormat, Rgb, RgbImage};
+    let pixel = |x, y| Rgb([(x * 16) as u8, (y * 16) as u8, (x * y) as u8]);
+    let image = RgbImage::from_fn(16, 12, pixel);
+    [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::Bmp, ImageFormat::WebP]
+        .map(|format| {
+            let mut bytes = std::io::Cursor::new(Vec::new());
+            image.write_to(&mut bytes, format).unwrap();
+            bytes.into_inner()
+        })
+        .into()
+}
 
 const FILES: u64 = 300_000;
 const SLOWEST: Duration = Duration::from_secs(1);
@@ -41,6 +97,16 @@ fn read_checkpoint(path: &Path) -> bool {
     tensors.is_ok()
 }
 
+fn read_features(path: &Path) -> bool {
+    let (features, labels) = (feature_file::read(path, None), feature_file::read_labels(path));
+    features.is_ok() || labels.is_ok()
+}
+
+fn read_image(path: &Path) -> bool {
+    let folder = path.parent().unwrap();
+    lethe::data::open(folder.to_str().unwrap()).unwrap().image(0).is_ok()
+}
+
 /// A temporary folder in memory, where the system has one: thousands of files a second are written to it.
 pub(crate) fn memory_folder() -> TempDir {
     match Path::new("/dev/shm").is_dir() {
@@ -51,21 +117,25 @@ pub(crate) fn memory_folder() -> TempDir {
 }
 
 #[test]
+#[allow(clippy::print_stdout, reason = "figures for a release, shown by --nocapture")]
 fn mutated_files_never_panic() {
     let folder = memory_folder();
     let shares: u64 = TARGETS.iter().map(|target| target.share).sum();
     let start = Instant::now();
     for target in TARGETS {
-        let seeds: Vec<Vec<u8>> =
-            target.seeds.iter().map(|name| std::fs::read(golden::folder("checkpoints").join(name)).unwrap()).collect();
+        let seeds = (target.seeds)();
         let (read, slowest) = (AtomicU64::new(0), AtomicU64::new(0));
-        let files = FILES * target.share / shares;
+        let files = (FILES * target.share).div_ceil(shares);
         (0..files).into_par_iter().for_each(|i| {
-            // Small seeds more often: they are read faster, and a mutation is more likely to matter.
-            let seed = &seeds[if i % 16 == 0 { seeds.len() - 1 } else { 0 }];
+            let seed = match i % 16 {
+                0 => &seeds[seeds.len() - 1],
+                _ => &seeds[i as usize / 16 % seeds.len().saturating_sub(1).max(1)],
+            };
             let bytes = Mutator::new(i).mutate(seed);
             let thread = rayon::current_thread_index().unwrap_or_default();
-            let path = folder.path().join(thread.to_string());
+            let own = folder.path().join(format!("{}{thread}", target.name));
+            std::fs::create_dir_all(&own).unwrap();
+            let path = own.join(target.file);
             std::fs::write(&path, &bytes).unwrap();
             let start = Instant::now();
             let Ok(ok) = std::panic::catch_unwind(|| (target.read)(&path)) else {

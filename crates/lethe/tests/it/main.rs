@@ -2,16 +2,20 @@
 
 mod checkpoint;
 mod data;
+mod diagnose;
 mod encoders;
 mod evaluate;
+mod feature_file;
 mod files;
 mod fuzz;
 mod golden;
 mod kill;
+mod measure;
 mod methods;
 mod optim;
 mod pretrain;
 mod report;
+mod undo;
 mod views;
 #[allow(dead_code, reason = "not every helper has a user yet")]
 mod support;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use insta::assert_snapshot;
-use lethe::diagnose::{Cell, CheckpointRow, Diagnosis, Side};
+use lethe::diagnose::{Cell, CheckpointRow, Diagnosis, Onset, Side};
 use lethe::report::{BeforeAfter, BeforeAfterRow, Better, UndoRow};
 use lethe::run::{Kind, MetricRow};
 use lethe::views::BadSample;
@@ -85,6 +85,10 @@ fn diagnosis() -> Diagnosis {
             })
             .into(),
         cells,
+        onsets: [(3, 2), (4, 2)]
+            .map(|(stage, checkpoint)| Onset { stage: STAGES[stage].into(), checkpoint, confidence: 0.95 })
+            .into(),
+        summary: format!("Memorisation: the gap is largest in stage4 at epoch 100. {EVIL}"),
     }
 }
 
@@ -146,7 +150,7 @@ fn fixture(folder: &Path) {
     write("diagnosis.json", serde_json::to_string(&diagnosis()).expect("JSON"));
     write("undo.jsonl", lines(undo));
     write("before_after.json", serde_json::to_string(&before_after).expect("JSON"));
-    write("evaluation.json", json!({"train": EVIL, "test": {"knn-20": 0.641, "n": 10000}}).to_string());
+    write("evaluation.json", json!({"train": EVIL, "test_images": 10000, "rows": [{"stage": "stage4", "accuracy": {"knn-20": 0.641, "linear": 0.668}}]}).to_string());
     write("bad_samples.jsonl", lines(bad));
 }
 
@@ -254,7 +258,7 @@ fn every_part_is_there_and_every_text_escaped() {
     assert_eq!(page.matches("<g class=\"cell\">").count(), STAGES.len() * EPOCHS.len());
 
     assert!(!page.contains("<script"), "a name of the user became markup");
-    assert_eq!(page.matches("&lt;script&gt;alert").count(), 3 + 3, "three files, three settings");
+    assert_eq!(page.matches("&lt;script&gt;alert").count(), 3 + 4, "three files, three settings, the summary");
 }
 
 #[test]
@@ -364,7 +368,8 @@ fn parts_of_an_input_make_a_page_too() {
     assert!(page.contains("No unseen images were given") && page.contains("epoch-0100"));
     assert!(!page.contains("<script"), "a key of the diagnosis became markup");
 
-    let empty = Diagnosis { stages: Vec::new(), checkpoints: Vec::new(), cells: Vec::new(), ..diagnosis() };
+    let empty =
+        Diagnosis { stages: Vec::new(), checkpoints: Vec::new(), cells: Vec::new(), onsets: Vec::new(), ..diagnosis() };
     write("diagnosis.json", &serde_json::to_string(&empty).expect("JSON"));
     report(folder.path());
 }
@@ -442,10 +447,10 @@ fn errors_name_the_file_and_the_line() {
         error: bytes/evaluation.json: not UTF-8 text
     "#);
     let mut beyond = diagnosis();
-    beyond.cells[3].checkpoint = 9;
+    beyond.onsets[1].checkpoint = 9;
     assert_snapshot!(case("beyond", "diagnosis.json", serde_json::to_string(&beyond).expect("JSON").as_bytes()), @r#"
         exit 1
-        error: beyond: diagnosis.json: a cell of checkpoint 9, but there are 6
+        error: beyond: diagnosis.json: speaks of checkpoint 9, counted from 0, but has 6
     "#);
     let good = tempfile::tempdir().expect("a folder");
     fixture(good.path());

@@ -2,13 +2,17 @@
 loops over groups with slogdet of d x d matrices, loops over pairs of rows. k-NN votes as lightly 1.6.0's knn_predict
 (https://github.com/lightly-ai/lightly/blob/v1.6.0/lightly/utils/benchmarking/knn.py), held to scikit-learn 1.9.1.
 
-    python make.py case.json        (numpy 2.4.6, scikit-learn 1.9.1)
+    python make.py case.safetensors        (numpy 2.4.6, scikit-learn 1.9.1)
+
+A matrix's tensors are named after it: gaussian/z, gaussian/labels, gaussian/eps2, and what is expected of its rows,
+of its pairs and of its classes: gaussian/rows/rankme, gaussian/by_pair/compressed_rate. A measure it does not allow
+is NaN.
 """
 
-import json
 import sys
 
 import numpy as np
+from safetensors.numpy import save_file
 from sklearn.neighbors import KNeighborsClassifier
 
 
@@ -45,7 +49,7 @@ def alpha_req(z):
     s = np.linalg.svd(z - z.mean(0), compute_uv=False)
     rank = np.sum(s > s[0] * max(n, d) * np.finfo(float).eps)
     if rank < 11:
-        return None
+        return np.nan
     j = np.arange(10, min(100, rank) + 1)
     slope, _ = np.polyfit(np.log(j), np.log(s[j - 1] ** 2 / (n - 1)), 1, w=np.sqrt(1.0 / j))
     return -slope
@@ -111,29 +115,33 @@ matrices = {
     "noise_floor": rng.standard_normal((150, 8)) @ rng.standard_normal((8, 12)) + 0.01 * rng.standard_normal((150, 12)),
 }
 
-cases = []
-for name, z in matrices.items():
+case = {}
+
+
+def add(place, values):
+    case.update({f"{place}/{key}": np.ascontiguousarray(value) for key, value in values.items()})
+
+
+for index, (name, z) in enumerate(matrices.items()):
     n, d = z.shape
     labels = rng.integers(0, 5, n) * 7
     u = unit(z)
-    eps2 = 0.5 if len(cases) % 2 == 0 else 0.1
-    pairs = np.tile(np.arange(n // 2), 2)
-    case = {"name": name, "n": n, "d": d, "eps2": eps2, "labels": labels.tolist(), "z": z.ravel().tolist()}
-    case["measures"] = {
+    eps2 = 0.5 if index % 2 == 0 else 0.1
+    add(name, {"z": z, "labels": labels, "eps2": np.array(eps2)})
+    rows = {
         "coding_rate": rate(u, eps2),
         "rankme": rankme(z),
         "effective_rank": effective_rank(z),
         "alpha_req": alpha_req(z),
         "uniformity": uniformity(u),
-        "alignment": alignment(u),
-        "lidar": lidar(z, 2),
     }
-    case["by_class"] = {"compressed_rate": compressed(u, labels, eps2)}
-    case["by_pair"] = {"compressed_rate": compressed(u, pairs, eps2)}
-    for groups in (case["by_class"], case["by_pair"]):
-        groups["coding_rate_reduction"] = rate(u, eps2) - groups["compressed_rate"]
-    case["lidar_3_views"] = lidar(z, 3) if n % 3 == 0 else None
-    cases.append(case)
+    add(f"{name}/rows", rows)
+    for groups, group in [("by_class", labels), ("by_pair", np.tile(np.arange(n // 2), 2))]:
+        r_c = compressed(u, group, eps2)
+        add(f"{name}/{groups}", {"compressed_rate": r_c, "coding_rate_reduction": rows["coding_rate"] - r_c})
+    add(f"{name}/by_pair", {"alignment": alignment(u), "lidar": lidar(z, 2)})
+    if n % 3 == 0:
+        add(name, {"lidar_3_views": lidar(z, 3)})
 
 centres = rng.standard_normal((6, 12))
 labels = rng.integers(0, 6, 120)
@@ -141,22 +149,10 @@ bank = (centres[labels] + 1.3 * rng.standard_normal((120, 12))).round(3)
 query_labels = rng.integers(0, 6, 70)
 query = (centres[query_labels] + 1.3 * rng.standard_normal((70, 12))).round(3)
 labels, query_labels = labels * 3 + 1, query_labels * 3 + 1
-knn_case = {
-    "d": 12,
-    "bank": bank.ravel().tolist(),
-    "bank_labels": labels.tolist(),
-    "query": query.ravel().tolist(),
-    "query_labels": query_labels.tolist(),
-    "settings": [
-        {
-            "k": k,
-            "temperature": t,
-            "against": knn(bank, labels, query, query_labels, k, t),
-            "leave_one_out": knn(bank, labels, bank, labels, k, t, leave_one_out=True),
-        }
-        for k, t in [(1, 0.1), (5, 0.1), (20, 0.1), (20, 0.07), (100, 0.1), (100, 1.0)]
-    ],
-}
+add("knn", {"bank": bank, "bank_labels": labels, "query": query, "query_labels": query_labels})
+settings = [(1, 0.1), (5, 0.1), (20, 0.1), (20, 0.07), (100, 0.1), (100, 1.0)]
+add("knn", {"k": np.array([k for k, _ in settings]), "temperature": np.array([t for _, t in settings])})
+add("knn", {"against": np.array([knn(bank, labels, query, query_labels, k, t) for k, t in settings])})
+add("knn", {"leave_one_out": np.array([knn(bank, labels, bank, labels, k, t, leave_one_out=True) for k, t in settings])})
 
-with open(sys.argv[1], "w") as out:
-    json.dump({"matrices": cases, "knn": knn_case}, out)
+save_file(case, sys.argv[1])

@@ -1,0 +1,64 @@
+//! What a diagnosis spends its time on: features, a linear probe, k-NN, intervals.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use lethe::data;
+use lethe::diagnose::gaps;
+use lethe::encoders::{EncoderSpec, Stem};
+use lethe::evaluate::{Labelled, LinearProbe, LinearSettings, PROTOCOLS, extract};
+use lethe::progress::Progress;
+use lethe::rng::{self, Purpose};
+use lethe::views::{Augmentation, Loader, LoaderSettings, Normalize, Order};
+use ndarray::Array2;
+use rand_distr::{Distribution, StandardNormal};
+use tch::Device;
+
+/// Ten overlapping classes: means of deviation 0.3 under noise of deviation 1.
+fn mixture(n: usize, d: usize) -> (Array2<f32>, Vec<u32>) {
+    let mut rng = rng::once(0, Purpose::Sample);
+    let mut normal = || -> f32 { StandardNormal.sample(&mut rng) };
+    let means = Array2::from_shape_fn((10, d), |_| 0.3 * normal());
+    let labels: Vec<u32> = (0..n as u32).map(|i| i % 10).collect();
+    (Array2::from_shape_fn((n, d), |(i, j)| means[(i % 10, j)] + normal()), labels)
+}
+
+fn classifiers(c: &mut Criterion) {
+    let (features, labels) = mixture(5000, 128);
+    let train = Labelled { features: features.view(), labels: &labels };
+    let mut group = c.benchmark_group("5000x128x10");
+    group.sample_size(10);
+    group.bench_function("linear", |b| {
+        b.iter(|| LinearProbe::fit(train.features, train.labels, LinearSettings::default(), Device::Cpu))
+    });
+    for protocol in PROTOCOLS.iter().filter(|protocol| protocol.name.starts_with("knn")) {
+        let classifier = (protocol.fit)(train, Device::Cpu).expect("finite features");
+        group.bench_function(format!("{} leave-one-out", protocol.name), |b| b.iter(|| classifier.on_training()));
+    }
+}
+
+fn extraction(c: &mut Criterion) {
+    const IMAGES: usize = 512;
+    let encoder = EncoderSpec::new("resnet18-w16", Stem::Cifar).build().expect("a known encoder");
+    let w = encoder.init(&mut rng::once(0, Purpose::Init)).frozen();
+    let augmentation = Augmentation::plain(32, Normalize::named("shapes").expect("a known name"));
+    let settings = LoaderSettings { order: Order::Sequential, ..LoaderSettings::default() };
+    let dataset = data::open(&format!("shapes:n={IMAGES}")).expect("shapes");
+    let loader = Loader::new(dataset, augmentation, settings).expect("images");
+    let mut group = c.benchmark_group("resnet18-w16");
+    group.sample_size(10).throughput(Throughput::Elements(IMAGES as u64));
+    group.bench_function("features of all stages", |b| {
+        let progress = Progress::new("features", "images", IMAGES as u64);
+        b.iter(|| extract(encoder.as_ref(), &w, &loader, &[0, 1, 2, 3, 4], &progress))
+    });
+}
+
+fn intervals(c: &mut Criterion) {
+    let cells: Vec<Vec<f64>> = mixture(2000, 55).0.columns().into_iter().map(|x| x.mapv(f64::from).to_vec()).collect();
+    let mut group = c.benchmark_group("gaps");
+    group.sample_size(10);
+    group.bench_function("55 cells of 2000 images", |b| b.iter(|| gaps(black_box(&cells), 0)));
+}
+
+criterion_group!(benches, classifiers, extraction, intervals);
+criterion_main!(benches);

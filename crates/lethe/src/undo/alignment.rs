@@ -1,0 +1,37 @@
+//! The alignment of UMM: each sample's density under the late part, held to the uniform distribution.
+
+use tch::{Kind, Tensor};
+
+use crate::error::{Error, Result};
+
+/// JS(p || u) in nats, of the density p over the views of a batch and the uniform u.
+///
+/// By change of variables the late part gives view i a density p_i proportional to 1/||dL/dz_i||, where z_i is the
+/// whole early feature map of the view. `early` holds the features that `loss` was computed from, one `[n, ...]` a
+/// view, all requiring a gradient; p runs over all of them jointly. The result is differentiable *through* the
+/// gradient norms, so its gradient is of second order.
+///
+/// # Errors
+/// When `loss` does not depend on `early`.
+pub fn alignment(loss: &Tensor, early: &[Tensor]) -> Result<Tensor> {
+    let gradients = Tensor::f_run_backward(&[loss], early, true, true)?;
+    if gradients.iter().any(|gradient| !gradient.defined()) {
+        return Err(Error::failed("the loss does not depend on the early features of every view"));
+    }
+    let norms: Vec<Tensor> =
+        gradients.iter().map(|gradient| gradient.flatten(1, -1).norm_scalaropt_dim(2.0, [1], false)).collect();
+    Ok(divergence_from_uniform(&Tensor::cat(&norms, 0)))
+}
+
+/// JS(p || u) for p proportional to 1/norms, `[n]`: with m = (p + u)/2, 1/2 KL(p || m) + 1/2 KL(u || m). Between 0 and
+/// ln 2; the scale of the norms has no effect.
+pub fn divergence_from_uniform(norms: &Tensor) -> Tensor {
+    // A view without any gradient would have an infinite density; it gets one that swamps the others instead.
+    let p = (-norms.clamp_min(f64::from(f32::MIN_POSITIVE)).log()).softmax(0, None::<Kind>);
+    let u = 1.0 / norms.size()[0] as f64;
+    let middle = (&p + u) / 2.0;
+    // p ln(p/m) tends to 0 with p; the bound keeps its gradient finite where p underflows.
+    let of_p = &p * (p.clamp_min(f64::from(f32::MIN_POSITIVE)) / &middle).log();
+    let of_u = u * (u / &middle).log();
+    0.5 * (of_p + of_u).sum(None::<Kind>)
+}

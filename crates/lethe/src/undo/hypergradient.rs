@@ -1,0 +1,104 @@
+//! Gradients of an outer objective through the steps of an inner one.
+//!
+//! theta_0 = theta, theta_{k+1} = theta_k - alpha grad L_in(theta_k), K steps; wanted is d L_out(theta_K) / d theta =
+//! (I - alpha H_0) ... (I - alpha H_{K-1}) g with g = grad L_out(theta_K) and H_k the Hessian of L_in at theta_k.
+//! Nothing here knows of networks or data.
+
+use tch::Tensor;
+
+use crate::error::{Error, Result};
+use crate::nn::{Gradients, Weights};
+
+/// A scalar function of weights, in their graph.
+pub type Objective<'a> = &'a dyn Fn(&Weights) -> Result<Tensor>;
+
+/// Minimise `outer` after `steps` gradient steps of size `alpha` on `inner`.
+pub struct Bilevel<'a> {
+    pub inner: Objective<'a>,
+    pub outer: Objective<'a>,
+    pub alpha: f64,
+    /// K, at least 1.
+    pub steps: usize,
+}
+
+/// The gradient with respect to the parameters of `theta`, in their order. The first evaluation of `inner` is at
+/// `theta` itself.
+pub type Hypergradient = fn(&Bilevel, &Weights) -> Result<Gradients>;
+
+pub struct Entry {
+    pub name: &'static str,
+    pub title: &'static str,
+    pub paper: &'static str,
+    pub of: Hypergradient,
+}
+
+pub const HYPERGRADIENTS: &[Entry] = &[
+    Entry {
+        name: "finite-difference",
+        title: "Hessian-vector products by central differences",
+        paper: "DARTS, arXiv 1806.09055",
+        of: finite_difference,
+    },
+    Entry { name: "first-order", title: "inner Hessian left out", paper: "DARTS, arXiv 1806.09055", of: first_order },
+];
+
+/// # Errors
+/// When there is no hypergradient of this name; the hint lists them.
+pub fn find(name: &str) -> Result<&'static Entry> {
+    HYPERGRADIENTS.iter().find(|entry| entry.name == name).ok_or_else(|| {
+        let names: Vec<&str> = HYPERGRADIENTS.iter().map(|entry| entry.name).collect();
+        Error::usage(format!("unknown hypergradient {name:?}")).hint(format!("one of: {}", names.join(", ")))
+    })
+}
+
+/// g: every H_k taken as zero.
+fn first_order(problem: &Bilevel, theta: &Weights) -> Result<Gradients> {
+    let (_, end) = unroll(problem, theta)?;
+    gradient(problem.outer, &end)
+}
+
+/// Every product H_k v by central differences, from the last step back to the first (equation 8 of DARTS, once a
+/// step): v - alpha (grad L_in(theta_k + e v) - grad L_in(theta_k - e v)) / (2e), e = 0.01 / ||v||.
+fn finite_difference(problem: &Bilevel, theta: &Weights) -> Result<Gradients> {
+    let (path, end) = unroll(problem, theta)?;
+    let mut v = gradient(problem.outer, &end)?;
+    for theta in path.iter().rev() {
+        let e = DISPLACEMENT / norm(&v).clamp_min(f64::from(f32::MIN_POSITIVE));
+        let ahead = gradient(problem.inner, &moved(theta, &e, &v))?;
+        let behind = gradient(problem.inner, &moved(theta, &-&e, &v))?;
+        let scale = problem.alpha / (2.0 * e);
+        v = v.iter().zip(ahead.iter().zip(&behind)).map(|(v, (a, b))| v - &scale * (a - b)).collect();
+    }
+    Ok(v)
+}
+
+/// How far from theta_k the inner gradient is taken, in the norm of all parameters together.
+const DISPLACEMENT: f64 = 0.01;
+
+/// theta_0 .. theta_{K-1}, and theta_K.
+fn unroll(problem: &Bilevel, theta: &Weights) -> Result<(Vec<Weights>, Weights)> {
+    let mut path = Vec::with_capacity(problem.steps);
+    let mut theta = theta.under("");
+    for _ in 0..problem.steps {
+        let slope = gradient(problem.inner, &theta)?;
+        let next = theta.plus(-problem.alpha, &slope);
+        path.push(std::mem::replace(&mut theta, next));
+    }
+    Ok((path, theta))
+}
+
+fn gradient(objective: Objective, w: &Weights) -> Result<Gradients> {
+    w.gradients(&objective(w)?, false)
+}
+
+/// `theta + e v`, `e` a scalar on the device.
+fn moved(theta: &Weights, e: &Tensor, v: &Gradients) -> Weights {
+    let step: Gradients = v.iter().map(|v| e * v).collect();
+    theta.plus(1.0, &step)
+}
+
+/// Joint Euclidean norm, on the device.
+pub fn norm(gradients: &Gradients) -> Tensor {
+    let norms: Vec<Tensor> = gradients.iter().map(Tensor::norm).collect();
+    Tensor::stack(&norms, 0).norm()
+}

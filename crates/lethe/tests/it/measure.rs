@@ -1,0 +1,227 @@
+//! `lethe measure`, run as users run it.
+
+use std::path::Path;
+
+use lethe::feature_file::write;
+use ndarray::Array2;
+use serde_json::{Number, Value};
+
+use crate::support::{lethe, lethe_err, lethe_ok, temp_dir, text};
+
+/// Features with a decaying spectrum around three centres: row `i` and row `i + n/2` are near, and of class `i % 3`.
+fn features(n: usize, d: usize) -> Array2<f32> {
+    Array2::from_shape_fn((n, d), |(i, j)| {
+        let (image, j) = ((i % (n / 2)) as f32, j as f32 + 1.0);
+        let class = image % 3.0;
+        (class * j).cos() + ((image * image + 2.0) * j).sin() * 1.5 / j + 0.1 * ((i as f32 + 0.3) * j * j).sin()
+    })
+}
+
+fn labels(n: usize) -> Vec<u32> {
+    (0..n).map(|i| (i % (n / 2) % 3) as u32).collect()
+}
+
+fn save(path: &Path, matrix: Array2<f32>, labels: Option<&[u32]>) {
+    write(path, &[(String::new(), matrix)], labels).expect("written");
+}
+
+/// The text without the folder's name.
+fn within(folder: &Path, output: &str) -> String {
+    output.replace(&format!("{}/", text(folder)), "")
+}
+
+/// Floats to eight digits: the last ones depend on the processor.
+fn rounded(json: &str) -> String {
+    fn round(value: &mut Value) {
+        match value {
+            Value::Number(number) if number.is_f64() => {
+                let digits = format!("{:.7e}", number.as_f64().expect("a float"));
+                *number = Number::from_f64(digits.parse().expect("a number")).expect("finite");
+            }
+            Value::Object(map) => map.values_mut().for_each(round),
+            _ => {}
+        }
+    }
+    let mut value = serde_json::from_str(json).expect("one JSON object");
+    round(&mut value);
+    serde_json::to_string_pretty(&value).expect("JSON")
+}
+
+#[test]
+fn a_table_of_one_matrix() {
+    let folder = temp_dir();
+    let path = folder.path().join("f.npy");
+    save(&path, features(60, 16), Some(&labels(60)));
+    let out = lethe_ok(&["measure", text(&path)]);
+    insta::assert_snapshot!(within(folder.path(), &out), @r"
+    f.npy: eps2 0.5, grouped by nothing
+    ┌────────────────┬─────────┐
+    │ measure        ┆ value   │
+    ╞════════════════╪═════════╡
+    │ n              ┆ 60      │
+    │ d              ┆ 16      │
+    │ coding_rate    ┆ 4.6699  │
+    │ rankme         ┆ 8.0338  │
+    │ effective_rank ┆ 7.7492  │
+    │ alpha_req      ┆ 3.3190  │
+    │ uniformity     ┆ -1.5369 │
+    └────────────────┴─────────┘
+    ");
+    let label_path = folder.path().join("f.labels.npy");
+    let out = lethe_ok(&["measure", text(&path), "--labels", text(&label_path), "--eps2", "0.1"]);
+    insta::assert_snapshot!(within(folder.path(), &out), @r"
+    f.npy: eps2 0.1, grouped by labels
+    ┌───────────────────────┬─────────┐
+    │ measure               ┆ value   │
+    ╞═══════════════════════╪═════════╡
+    │ n                     ┆ 60      │
+    │ d                     ┆ 16      │
+    │ coding_rate           ┆ 9.1574  │
+    │ compressed_rate       ┆ 5.8076  │
+    │ coding_rate_reduction ┆ 3.3499  │
+    │ rankme                ┆ 8.0338  │
+    │ effective_rank        ┆ 7.7492  │
+    │ alpha_req             ┆ 3.3190  │
+    │ uniformity            ┆ -1.5369 │
+    └───────────────────────┴─────────┘
+    ");
+}
+
+#[test]
+fn json_of_pairs() {
+    let folder = temp_dir();
+    let path = folder.path().join("f.npy");
+    save(&path, features(60, 16), None);
+    let out = lethe_ok(&["measure", text(&path), "--pairs", "--json"]);
+    insta::assert_snapshot!(within(folder.path(), &rounded(&out)), @r#"
+    {
+      "file": "f.npy",
+      "eps2": 0.5,
+      "groups": "pairs",
+      "n": 60,
+      "d": 16,
+      "measures": {
+        "coding_rate": 4.6698692,
+        "compressed_rate": 1.7986393,
+        "coding_rate_reduction": 2.8712299,
+        "rankme": 8.0338295,
+        "effective_rank": 7.749185,
+        "alpha_req": 3.3190359,
+        "uniformity": -1.5368877,
+        "alignment": 0.013845101,
+        "lidar": 2.4773778
+      }
+    }
+    "#);
+}
+
+#[test]
+fn every_stage_of_a_safetensors_file() {
+    let folder = temp_dir();
+    let path = folder.path().join("f.safetensors");
+    let stages = [("stem", 6), ("stage1", 12), ("stage2", 24)];
+    let stages: Vec<_> = stages.iter().map(|&(name, d)| (name.to_owned(), features(60, d))).collect();
+    write(&path, &stages, Some(&labels(60))).expect("written");
+    let out = lethe_ok(&["measure", text(&path)]);
+    insta::assert_snapshot!(within(folder.path(), &out), @r"
+    f.safetensors: eps2 0.5, grouped by labels
+    ┌───────────────────────┬─────────┬─────────┬─────────┐
+    │ measure               ┆ stem    ┆ stage1  ┆ stage2  │
+    ╞═══════════════════════╪═════════╪═════════╪═════════╡
+    │ n                     ┆ 60      ┆ 60      ┆ 60      │
+    │ d                     ┆ 6       ┆ 12      ┆ 24      │
+    │ coding_rate           ┆ 2.7787  ┆ 4.1279  ┆ 5.4666  │
+    │ compressed_rate       ┆ 2.0177  ┆ 2.6662  ┆ 3.2658  │
+    │ coding_rate_reduction ┆ 0.7610  ┆ 1.4617  ┆ 2.2008  │
+    │ rankme                ┆ 4.8714  ┆ 7.1170  ┆ 9.1827  │
+    │ effective_rank        ┆ 4.4990  ┆ 6.7669  ┆ 9.0169  │
+    │ alpha_req             ┆ -       ┆ 4.8715  ┆ 3.5763  │
+    │ uniformity            ┆ -1.6722 ┆ -1.6058 ┆ -1.4477 │
+    └───────────────────────┴─────────┴─────────┴─────────┘
+    ");
+    let said = String::from_utf8(lethe(&["measure", text(&path)]).stderr).expect("UTF-8");
+    assert!(said.ends_with("alpha_req of stem: only 6 directions have variance, expected at least 11\n"), "{said}");
+    let out = lethe_ok(&["measure", text(&path), "--json"]);
+    let json: Value = serde_json::from_str(&out).expect("one JSON object");
+    assert_eq!(json["groups"], "labels");
+    assert_eq!(
+        json["tensors"].as_object().expect("an object").keys().collect::<Vec<_>>(),
+        ["stem", "stage1", "stage2"]
+    );
+    assert!(json["tensors"]["stem"]["measures"]["alpha_req"].is_null());
+
+    let out = lethe_ok(&["measure", text(&path), "--json", "--key", "stem", "--pairs"]);
+    insta::assert_snapshot!(within(folder.path(), &rounded(&out)), @r#"
+    {
+      "file": "f.safetensors",
+      "eps2": 0.5,
+      "groups": "pairs",
+      "n": 60,
+      "d": 6,
+      "measures": {
+        "coding_rate": 2.7786665,
+        "compressed_rate": 1.2937826,
+        "coding_rate_reduction": 1.4848839,
+        "rankme": 4.8714164,
+        "effective_rank": 4.4989824,
+        "alpha_req": null,
+        "uniformity": -1.6722324,
+        "alignment": 0.0083240203,
+        "lidar": 1.813703
+      },
+      "skipped": {
+        "alpha_req": "only 6 directions have variance, expected at least 11"
+      }
+    }
+    "#);
+    let error = lethe_err(&["measure", text(&path), "--key", "stage9"], 2);
+    insta::assert_snapshot!(within(folder.path(), &error), @"error: f.safetensors: --key stage9: no 2-D float tensor of that name, but stem F32 [60, 6], stage1 F32 [60, 12], stage2 F32 [60, 24], labels I64 [60]");
+}
+
+#[test]
+fn what_is_wrong_with_a_matrix() {
+    let folder = temp_dir();
+    let path = folder.path().join("f.npy");
+    let fails = |args: &[&str]| {
+        let args: Vec<&str> = ["measure", text(&path)].iter().chain(args).copied().collect();
+        within(folder.path(), &lethe_err(&args, 1))
+    };
+    let mut matrix = features(60, 16);
+    matrix[(17, 3)] = f32::NAN;
+    save(&path, matrix, None);
+    insta::assert_snapshot!(fails(&[]), @r"
+    error: f.npy: the value in row 17, column 3 is NaN
+      hint: rows and columns count from 0
+    ");
+
+    save(&path, features(61, 16), Some(&labels(60)));
+    insta::assert_snapshot!(fails(&["--pairs"]), @r"
+    error: f.npy: 61 rows do not fall into groups of 2 views
+      hint: --pairs takes row i and row i + n/2 as views of one image
+    ");
+    insta::assert_snapshot!(fails(&["--labels", text(&folder.path().join("f.labels.npy"))]), @"error: f.npy: 60 labels for 61 rows");
+
+    std::fs::write(&path, "0.1,0.2\n0.3,0.4\n").expect("written");
+    insta::assert_snapshot!(fails(&[]), @r#"
+    error: f.npy: is neither .npy nor safetensors
+      hint: numpy.save("F.npy", features) writes one
+    "#);
+    std::fs::remove_file(&path).expect("removed");
+    insta::assert_snapshot!(fails(&[]), @"error: f.npy: no such file or folder");
+}
+
+#[test]
+fn wrong_usage() {
+    insta::assert_snapshot!(lethe_err(&["measure", "f.npy", "--eps2", "0"], 2), @r"
+    error: invalid value '0' for '--eps2 <EPS2>': expected a positive number
+
+    For more information, try '--help'.
+    ");
+    insta::assert_snapshot!(lethe_err(&["measure", "f.npy", "--pairs", "--labels", "l.npy"], 2), @r"
+    error: the argument '--pairs' cannot be used with '--labels <L.npy>'
+
+    Usage: lethe measure --pairs <FILE>
+
+    For more information, try '--help'.
+    ");
+}
