@@ -91,11 +91,11 @@ def main():
     parser.add_argument("--precision", choices=PRECISIONS, action="append", help="only this one")
     parser.add_argument("--peer", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.steps < LETHE_ROW or options.steps % LETHE_ROW:
-        parser.error("--steps must be a multiple of 10")
     if options.peer:
         precision, workers, compiled = options.peer
         return peer(options.folder, precision, int(workers), options.threads, options.steps, compiled == "compiled")
+    if options.steps < LETHE_ROW or options.steps % LETHE_ROW:
+        parser.error("--steps must be a multiple of 10")
 
     folder = str(Path(options.folder).resolve())
     python = common.python()
