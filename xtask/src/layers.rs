@@ -193,8 +193,8 @@ fn code_only(text: &str) -> String {
             (true, string(rest))
         } else if rest.starts_with("'\"'") {
             (true, 3)
-        } else if rest.starts_with("'\\") {
-            (true, rest[2..].find('\'').map_or(rest.len(), |end| end + 3))
+        } else if let Some(escaped) = rest.strip_prefix("'\\") {
+            (true, escaped.find('\'').map_or(rest.len(), |end| end + 3))
         } else if is_name(c) {
             (false, rest.find(|c| !is_name(c)).unwrap_or(rest.len()))
         } else {

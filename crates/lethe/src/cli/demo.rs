@@ -79,15 +79,14 @@ pub(super) fn run(args: Args) -> Result<()> {
         undo::Settings { epochs: UNDO_EPOCHS, batch_size: BATCH_SIZE, seed: args.seed, ..undo::Settings::default() };
     let undone = job::run(&Job {
         checkpoint: &outcome.checkpoint,
-        data: (&trained_on, data::open(&trained_on)?),
+        data: &trained_on,
         out: &out.join("undone"),
         settings: &repair,
         method: None,
         image_size: None,
         normalize: None,
-        augmentation: None,
-        threads,
         device: Device::Cpu,
+        threads,
         overwrite: true,
     })?;
 

@@ -1,135 +1,147 @@
-//! `lethe undo`: repairs an encoder.
+//! `lethe undo`: trains the late stages of a pre-trained encoder further, so that they forget.
 
 use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
+use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::undo::{HYPERGRADIENTS, Head, Job, REPAIRS, Settings, job};
-use crate::{data, methods, optim};
+use crate::undo::{Job, Outcome, REPAIRS, Settings, hypergradient::HYPERGRADIENTS, job};
+use crate::{config, methods, optim};
 
-use super::images::ImageArgs;
-
-/// Trains the late stages of an encoder so that they forget what they memorised
+/// Undoes memorisation in the late stages of a pre-trained encoder
 #[derive(clap::Args)]
-#[command(after_help = "Repairs:
-  umm       the Undoing Memorization Mechanism (arXiv 2410.00772)
-  continue  plain further steps of the method with the same stages frozen, as a control
+#[command(
+    after_help = "Writes undone.safetensors (its head in the state beside it), undo.jsonl with a line a step, and
+undo.toml; CKPT is left as it is.
 Example:
-  lethe undo runs/simclr/checkpoints/epoch-0200.safetensors --data cifar/train --split stage2 --out undone")]
+  lethe undo runs/simclr/checkpoints/epoch-0200.safetensors --data cifar/train --split stage2 --out undone
+  lethe undo resnet50.pth --method simclr --data photos --image-size 224 --split stage3 --out undone"
+)]
 pub(super) struct Args {
-    /// Checkpoint, of any format; it is only read
+    /// The encoder, in any format
     #[arg(value_name = "CKPT")]
     checkpoint: PathBuf,
-    /// Images to repair it with: those it was trained on, or others; labels are not used
+    /// The images it was trained on, as for pretrain
     #[arg(long, value_name = "D")]
     data: String,
-    /// Folder for undone.safetensors and undo.jsonl
+    /// Folder for the result
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    #[arg(long, default_value = "umm", value_parser = PossibleValuesParser::new(REPAIRS.iter().map(|repair| repair.name)))]
-    repair: String,
-    /// The last stage that stays as it is
-    #[arg(long, value_name = "STAGE", default_value = "stage2")]
-    split: String,
-    #[arg(long, default_value = "finite-difference", value_parser = PossibleValuesParser::new(HYPERGRADIENTS.iter().map(|entry| entry.name)))]
-    hypergradient: String,
-    /// Step size of the inner problem
-    #[arg(long, default_value_t = Settings::default().alpha)]
-    alpha: f64,
-    /// Weight of the alignment in the inner problem; 0 switches it off
-    #[arg(long, default_value_t = Settings::default().beta)]
-    beta: f64,
-    /// Weight of the coding rate reduction in the outer problem; 0 switches it off
-    #[arg(long, default_value_t = Settings::default().lambda)]
-    lambda: f64,
-    /// Squared precision of the coding rate
-    #[arg(long, default_value_t = Settings::default().eps2)]
-    eps2: f64,
-    /// Inner steps before the outer loss is taken
-    #[arg(long, value_name = "K", default_value_t = Settings::default().inner_steps)]
-    inner_steps: usize,
-    #[arg(long, default_value = "adamw", value_parser = PossibleValuesParser::new(optim::OPTIMIZERS.iter().map(|entry| entry.name)))]
-    optimizer: String,
-    /// Learning rate of the outer problem; it falls to zero along a cosine
-    #[arg(long, default_value_t = Settings::default().lr)]
-    lr: f64,
-    #[arg(long, default_value_t = Settings::default().weight_decay)]
-    weight_decay: f64,
-    #[arg(long, value_name = "N", default_value_t = Settings::default().epochs)]
-    epochs: u32,
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Method the encoder was trained by [default: what the checkpoint remembers]
-    #[arg(long, value_parser = PossibleValuesParser::new(methods::METHODS.iter().map(|entry| entry.name)))]
-    method: Option<String>,
-    /// Recipe of the views: simclr, byol or vicreg [default: the method's own]
-    #[arg(long, value_name = "NAME")]
-    augmentation: Option<String>,
-    #[command(flatten)]
-    images: ImageArgs,
-    /// Replace an earlier repair in the folder
+    /// Replace an earlier repair in that folder
     #[arg(long)]
     overwrite: bool,
+    /// Self-supervised method [default: what the checkpoint remembers]; with another one the head starts anew
+    #[arg(long, value_parser = PossibleValuesParser::new(methods::METHODS.iter().map(|entry| entry.name)))]
+    method: Option<String>,
+    #[command(flatten)]
+    settings: Flags,
+    /// Mean and deviation: cifar10, cifar100, stl10, imagenet, .. or none [default: what the checkpoint remembers;
+    /// imagenet for a foreign one]
+    #[arg(long, value_name = "NAME")]
+    normalize: Option<String>,
+    /// Side of the views in pixels [default: what the checkpoint remembers; that of small images, else 224]
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    image_size: Option<u32>,
+    /// cpu or cuda:N
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// [default: all cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<std::num::NonZeroUsize>,
     /// Print the outcome as one JSON object
     #[arg(long)]
     json: bool,
 }
 
-pub(super) fn run(args: Args) -> Result<()> {
-    let device = args.images.start()?;
-    let dataset = data::open(&args.data)?;
-    if args.images.batch_size > dataset.len() {
-        return Err(Error::usage(format!(
-            "--batch-size {} is larger than the data set ({} images)",
-            args.images.batch_size,
-            dataset.len()
-        ))
-        .hint(format!("--batch-size {}", dataset.len())));
+/// The settings as flags; absent ones keep the default.
+#[derive(clap::Args, Serialize)]
+struct Flags {
+    /// umm, or continue: plain further steps with the same part frozen [default: umm]
+    #[arg(long, value_parser = PossibleValuesParser::new(REPAIRS.iter().map(|repair| repair.name)))]
+    repair: Option<String>,
+    /// The last stage that stays as it is [default: stage2]
+    #[arg(long, value_name = "STAGE")]
+    split: Option<String>,
+    /// How the outer gradient passes the inner step [default: forward-difference]
+    #[arg(long, value_parser = PossibleValuesParser::new(HYPERGRADIENTS.iter().map(|entry| entry.name)))]
+    hypergradient: Option<String>,
+    /// Step size of the inner problem [default: 0.01]
+    #[arg(long)]
+    alpha: Option<f64>,
+    /// Weight of the alignment in the inner problem, 0 for none [default: 100]
+    #[arg(long)]
+    beta: Option<f64>,
+    /// Weight of the coding rate reduction in the outer problem, 0 for none [default: 0.05]
+    #[arg(long)]
+    lambda: Option<f64>,
+    /// Squared precision of the coding rate [default: 0.5]
+    #[arg(long)]
+    eps2: Option<f64>,
+    /// Inner steps before the outer loss is taken [default: 1]
+    #[arg(long, value_name = "K")]
+    inner_steps: Option<usize>,
+    /// [default: adamw]
+    #[arg(long, value_parser = PossibleValuesParser::new(optim::OPTIMIZERS.iter().map(|entry| entry.name)))]
+    optimizer: Option<String>,
+    /// Learning rate at the start; it falls to zero along a cosine [default: 0.0003]
+    #[arg(long)]
+    lr: Option<f64>,
+    /// [default: 0]
+    #[arg(long)]
+    weight_decay: Option<f64>,
+    /// [default: 10]
+    #[arg(long, value_name = "N")]
+    epochs: Option<u32>,
+    /// [default: 256]
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+    /// [default: 0]
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+impl Flags {
+    fn resolve(&self) -> Result<Settings> {
+        let given = toml::Table::try_from(self).expect("flags are plain values");
+        let settings: Settings =
+            given.try_into().map_err(|error: toml::de::Error| Error::usage(error.message().to_owned()))?;
+        settings.check()?;
+        Ok(settings)
     }
-    let settings = Settings {
-        repair: args.repair,
-        split: args.split,
-        hypergradient: args.hypergradient,
-        alpha: args.alpha,
-        beta: args.beta,
-        lambda: args.lambda,
-        eps2: args.eps2,
-        inner_steps: args.inner_steps,
-        optimizer: args.optimizer,
-        lr: args.lr,
-        weight_decay: args.weight_decay,
-        epochs: args.epochs,
-        batch_size: args.images.batch_size,
-        seed: args.seed,
-    };
+}
+
+pub(super) fn run(args: Args) -> Result<()> {
     let outcome = job::run(&Job {
         checkpoint: &args.checkpoint,
-        data: (&args.data, dataset),
+        data: &args.data,
         out: &args.out,
-        settings: &settings,
-        method: args.method.as_deref(),
-        image_size: args.images.image_size,
-        normalize: args.images.normalize.as_deref(),
-        augmentation: args.augmentation.as_deref(),
-        threads: args.images.threads(),
-        device,
         overwrite: args.overwrite,
+        method: args.method.as_deref(),
+        normalize: args.normalize.as_deref(),
+        image_size: args.image_size,
+        device: config::device(&args.device)?,
+        threads: args.threads.map_or_else(config::available_threads, std::num::NonZero::get),
+        settings: &args.settings.resolve()?,
     })?;
-    if args.json {
-        return super::print_json(&outcome);
+    if args.json { super::print_json(&outcome) } else { print(&outcome) }
+}
+
+fn print(outcome: &Outcome) -> Result<()> {
+    let mut table = super::table(&["", "first step", "last step"]);
+    if let (Some(first), Some(last)) = (&outcome.first, &outcome.last) {
+        for (name, value) in &first.terms {
+            let end = last.terms.get(name).map_or_else(|| "-".into(), |value| format!("{value:.4}"));
+            table.add_row([name.clone(), format!("{value:.4}"), end]);
+        }
+        table.add_row(["grad_norm".into(), format!("{:.4}", first.grad_norm), format!("{:.4}", last.grad_norm)]);
     }
-    let mut table = super::table(&["repair", "method", "head", "steps", "seconds", "checkpoint"]);
-    table.add_row([
+    super::print(&format!(
+        "{table}\n{}: {} steps in {:.1} s, {} unreadable images; {}",
         outcome.repair,
-        outcome.method,
-        match outcome.head {
-            Head::PreTrained => "pre-trained".into(),
-            Head::New => "new: the checkpoint holds none of this method".to_owned(),
-        },
-        outcome.steps.to_string(),
-        format!("{:.1}", outcome.seconds),
-        outcome.checkpoint.display().to_string(),
-    ]);
-    super::print(&table.to_string())
+        outcome.steps,
+        outcome.seconds,
+        outcome.bad_samples,
+        outcome.checkpoint.display()
+    ))
 }

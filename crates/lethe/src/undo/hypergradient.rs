@@ -34,6 +34,12 @@ pub struct Entry {
 
 pub const HYPERGRADIENTS: &[Entry] = &[
     Entry {
+        name: "forward-difference",
+        title: "Hessian-vector products by differences from the inner gradients at hand",
+        paper: "docs/decisions/0003",
+        of: forward_difference,
+    },
+    Entry {
         name: "finite-difference",
         title: "Hessian-vector products by central differences",
         paper: "DARTS, arXiv 1806.09055",
@@ -62,29 +68,55 @@ fn first_order(problem: &Bilevel, theta: &Weights) -> Result<Gradients> {
 fn finite_difference(problem: &Bilevel, theta: &Weights) -> Result<Gradients> {
     let (path, end) = unroll(problem, theta)?;
     let mut v = gradient(problem.outer, &end)?;
-    for theta in path.iter().rev() {
-        let e = DISPLACEMENT / norm(&v).clamp_min(f64::from(f32::MIN_POSITIVE));
-        let ahead = gradient(problem.inner, &moved(theta, &e, &v))?;
-        let behind = gradient(problem.inner, &moved(theta, &-&e, &v))?;
-        let scale = problem.alpha / (2.0 * e);
-        v = v.iter().zip(ahead.iter().zip(&behind)).map(|(v, (a, b))| v - &scale * (a - b)).collect();
+    for point in path.iter().rev() {
+        let e = displacement(0.01, &v);
+        let ahead = gradient(problem.inner, &moved(&point.theta, &e, &v))?;
+        let behind = gradient(problem.inner, &moved(&point.theta, &-&e, &v))?;
+        v = corrected(&v, problem.alpha / (2.0 * e), &ahead, &behind);
     }
     Ok(v)
 }
 
-/// How far from theta_k the inner gradient is taken, in the norm of all parameters together.
-const DISPLACEMENT: f64 = 0.01;
+/// As [`finite_difference`], but from theta_k, whose gradient is at hand, one way and further:
+/// v - alpha (grad L_in(theta_k + e v) - grad L_in(theta_k)) / e, e = 0.1 / ||v||. With ReLUs, whose every flip makes
+/// the gradient jump, it is nearer to the exact product, at two inner gradients a step instead of three.
+fn forward_difference(problem: &Bilevel, theta: &Weights) -> Result<Gradients> {
+    let (path, end) = unroll(problem, theta)?;
+    let mut v = gradient(problem.outer, &end)?;
+    for point in path.iter().rev() {
+        let e = displacement(0.1, &v);
+        let ahead = gradient(problem.inner, &moved(&point.theta, &e, &v))?;
+        v = corrected(&v, problem.alpha / e, &ahead, &point.slope);
+    }
+    Ok(v)
+}
+
+/// A point of the inner path, and grad L_in there.
+struct Point {
+    theta: Weights,
+    slope: Gradients,
+}
 
 /// theta_0 .. theta_{K-1}, and theta_K.
-fn unroll(problem: &Bilevel, theta: &Weights) -> Result<(Vec<Weights>, Weights)> {
+fn unroll(problem: &Bilevel, theta: &Weights) -> Result<(Vec<Point>, Weights)> {
     let mut path = Vec::with_capacity(problem.steps);
     let mut theta = theta.under("");
     for _ in 0..problem.steps {
         let slope = gradient(problem.inner, &theta)?;
         let next = theta.plus(-problem.alpha, &slope);
-        path.push(std::mem::replace(&mut theta, next));
+        path.push(Point { theta: std::mem::replace(&mut theta, next), slope });
     }
     Ok((path, theta))
+}
+
+/// e such that ||e v|| = `distance`, in the norm of all parameters together.
+fn displacement(distance: f64, v: &Gradients) -> Tensor {
+    distance / norm(v).clamp_min(f64::from(f32::MIN_POSITIVE))
+}
+
+/// `v - scale (ahead - behind)`.
+fn corrected(v: &Gradients, scale: Tensor, ahead: &Gradients, behind: &Gradients) -> Gradients {
+    v.iter().zip(ahead.iter().zip(behind)).map(|(v, (ahead, behind))| v - &scale * (ahead - behind)).collect()
 }
 
 fn gradient(objective: Objective, w: &Weights) -> Result<Gradients> {

@@ -1,225 +1,179 @@
-//! A repair of a checkpoint on disk: what it reads, and the folder it leaves.
+//! A repair from a checkpoint to a folder.
 
-use std::fs::File;
-use std::io::Write;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Instant;
 
 use serde::Serialize;
-use tch::{Device, Kind};
+use tch::{Device, Kind, Tensor};
 
-use super::{Batches, Settings, StepRow, Subject, Undone, undo};
-use crate::checkpoint::{self, Meta, State};
-use crate::data::Dataset;
+use super::{Batches, Settings, StepRow, Subject, UndoFolder, Undone, undo};
+use crate::checkpoint::{self, Checkpoint};
 use crate::encoders::Part;
-use crate::error::{At, Error, Result};
-use crate::evaluate::Sight;
-use crate::methods;
+use crate::error::{Error, Result};
+use crate::methods::{self, Method};
 use crate::nn::Weights;
 use crate::rng::{self, Purpose};
-use crate::views::{self, Loader, LoaderSettings, Normalize};
-use crate::{config, files, interrupt};
+use crate::views::{self, Loader, LoaderSettings, Normalize, Order};
+use crate::{config, data, interrupt, progress};
 
-/// The repaired encoder.
-pub const UNDONE: &str = "undone.safetensors";
-/// A line a step.
-pub const STEPS: &str = "undo.jsonl";
-const SETTINGS: &str = "undo.toml";
-
+/// What to repair, with what, and where to.
 pub struct Job<'a> {
+    /// Of any format; it is only read.
     pub checkpoint: &'a Path,
-    /// Images, and the specification that opened them.
-    pub data: (&'a str, Arc<dyn Dataset>),
+    /// The specification of the images.
+    pub data: &'a str,
     pub out: &'a Path,
-    pub settings: &'a Settings,
-    /// For a checkpoint that does not say how it was trained.
-    pub method: Option<&'a str>,
-    pub image_size: Option<u32>,
-    pub normalize: Option<&'a str>,
-    pub augmentation: Option<&'a str>,
-    pub threads: usize,
-    pub device: Device,
-    /// Replace an earlier repair in the folder.
+    /// Replace an earlier repair in that folder.
     pub overwrite: bool,
+    /// What the checkpoint remembers unless given.
+    pub method: Option<&'a str>,
+    pub normalize: Option<&'a str>,
+    pub image_size: Option<u32>,
+    pub device: Device,
+    pub threads: usize,
+    pub settings: &'a Settings,
 }
 
-/// Where the projector and predictor came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Head {
-    /// The one the encoder was trained with.
-    PreTrained,
-    /// The checkpoint holds none.
-    New,
-}
-
+/// What a repair has to tell.
 #[derive(Debug, Serialize)]
 pub struct Outcome {
-    pub checkpoint: PathBuf,
     pub repair: String,
-    pub method: String,
-    pub head: Head,
     pub steps: u64,
     pub seconds: f64,
-    /// The numbers of the last step.
+    pub bad_samples: usize,
+    pub checkpoint: PathBuf,
+    /// Numbers of the first and the last step.
+    pub first: Option<StepRow>,
     pub last: Option<StepRow>,
 }
 
-/// What `undo.toml` keeps: enough to do the same again.
-#[derive(Serialize)]
-struct Record<'a> {
-    checkpoint: String,
-    data: &'a str,
-    method: &'a str,
-    head: Head,
-    image_size: u32,
-    normalize: &'a str,
-    augmentation: &'a str,
-    threads: usize,
-    settings: &'a Settings,
-}
-
-/// Repairs the checkpoint, which itself is only read, into `out`.
+/// Repairs as `job` says and writes its folder.
 ///
 /// # Errors
-/// On an unknown method, a split that is not there, unreadable data, a loss that is not finite or a signal; in the last
-/// two cases the last good weights are written first.
+/// On an unknown method, a split that is not there, unreadable images, a folder in use; on a loss that is not finite or a
+/// signal, after the last good weights were written.
 pub fn run(job: &Job) -> Result<Outcome> {
-    let started = Instant::now();
-    job.settings.check()?;
+    let Job { settings, device, threads, .. } = *job;
+    settings.check()?;
+    tch::set_num_threads(threads as i32);
     let opened = checkpoint::open(job.checkpoint)?;
     let encoder = opened.meta.encoder.build()?;
-    Part::cut(encoder.as_ref(), &job.settings.split)?;
-    let name = job.method.or(opened.meta.method.as_deref()).ok_or_else(|| {
-        Error::usage("the checkpoint does not say by which method it was trained")
-            .at(job.checkpoint)
-            .hint("name it: --method simclr")
-    })?;
-    let entry = methods::find(name)?;
-    let own = opened.meta.method.as_deref() == Some(name);
-    let settings = opened.meta.method_settings.clone().filter(|_| own).unwrap_or_default();
-    let method = (entry.build)(&settings)?;
+    Part::cut(encoder.as_ref(), &settings.split)?;
+    let (method_name, method) = method_of(&opened, job.method)?;
+    let head = head_of(&opened, method_name, method.as_ref(), Part::whole(encoder.as_ref()).dim(), settings.seed)?;
 
-    let sight = sight(job, &opened.meta)?;
-    let augmentation_name = job.augmentation.unwrap_or(entry.recipe.augmentation);
-    let augmentation = views::augmentation(augmentation_name, sight.size, Normalize::named(&sight.normalize)?)?;
-    let loader = Loader::new(
-        Arc::clone(&job.data.1),
-        augmentation,
-        LoaderSettings {
-            batch_size: job.settings.batch_size,
-            seed: job.settings.seed,
-            threads: job.threads,
-            ..LoaderSettings::default()
-        },
-    )?;
-    let dim = Part::whole(encoder.as_ref()).dim();
-    let fresh = method.init(dim, &mut rng::once(job.settings.seed, Purpose::Init));
-    let (head, origin) = match trained_head(job.checkpoint, opened.head, &fresh)? {
-        Some(head) => (head, Head::PreTrained),
-        None => (fresh, Head::New),
-    };
-
-    prepare(job)?;
-    let record = Record {
-        checkpoint: job.checkpoint.display().to_string(),
-        data: job.data.0,
-        method: name,
-        head: origin,
-        image_size: sight.size,
-        normalize: &sight.normalize,
-        augmentation: augmentation_name,
-        threads: job.threads,
-        settings: job.settings,
-    };
-    let record = toml::to_string(&record).map_err(|error| Error::failed(error.to_string()))?;
-    files::write_atomically(&job.out.join(SETTINGS), record.as_bytes())?;
-    interrupt::listen()?;
-    tch::set_num_threads(job.threads as i32);
-
-    let subject = Subject {
-        encoder: encoder.as_ref(),
-        method: method.as_ref(),
-        weights: &opened.encoder.to_device(job.device),
-        head: &head.to_device(job.device),
-    };
-    let undone = repair(job, &subject, &loader)?;
-    write(job, &opened.meta, name, &method.settings(), &undone)?;
-    if let Some(error) = undone.stopped {
-        let hint = format!("{} holds the last good weights", job.out.join(UNDONE).display());
-        return Err(Error { hint: Some(error.hint.map_or(hint.clone(), |own| format!("{own}; {hint}"))), ..error });
-    }
-    Ok(Outcome {
-        checkpoint: job.out.join(UNDONE),
-        repair: job.settings.repair.clone(),
-        method: name.to_owned(),
-        head: origin,
-        steps: undone.steps,
-        seconds: started.elapsed().as_secs_f64(),
-        last: undone.last,
-    })
-}
-
-fn repair(job: &Job, subject: &Subject, loader: &Loader) -> Result<Undone> {
-    let path = job.out.join(STEPS);
-    let mut steps = File::create(&path).at(&path)?;
-    let batches = Batches {
-        per_epoch: loader.batches_per_epoch() as u64,
-        epoch: &mut |epoch| {
-            let batches = loader.epoch(epoch, 0);
-            Box::new(batches.map(|batch| Ok(batch?.tensors(job.device, Kind::Float))))
-        },
-    };
-    undo(subject, job.settings, batches, &mut |row| {
-        let line = serde_json::to_string(row).map_err(|error| Error::failed(error.to_string()))?;
-        writeln!(steps, "{line}").at(&path)
-    })
-}
-
-/// The head of the run the checkpoint belongs to, or the one a foreign file holds.
-fn trained_head(path: &Path, foreign: Option<Weights>, fresh: &Weights) -> Result<Option<Weights>> {
-    let state = checkpoint::state_path(path);
-    let head = if state.is_file() { Some(checkpoint::open_state(&state)?.head) } else { foreign };
-    let Some(head) = head else { return Ok(None) };
-    let student = head.filter(|name| !name.starts_with("teacher."));
-    // A foreign head may lack the predictor, or be of other dimensions: then all of it is new.
-    Ok(fresh.filled_from(&student).ok())
-}
-
-fn sight(job: &Job, meta: &Meta) -> Result<Sight> {
+    let dataset = data::open(job.data)?;
+    let mut meta = opened.meta;
     let size = match job.image_size.or(meta.image_size) {
         Some(size) => size,
-        None => config::image_size_of(job.data.1.as_ref(), job.data.0)?,
+        None => config::image_size_of(dataset.as_ref(), job.data)?,
     };
-    let usual = || if meta.lethe.is_some() { job.data.1.normalization() } else { "imagenet" };
-    let normalize = job.normalize.or(meta.normalize.as_deref()).unwrap_or_else(usual);
-    Ok(Sight { size, normalize: normalize.to_owned() })
-}
+    let foreign = meta.lethe.is_none();
+    let normalize = job
+        .normalize
+        .map(str::to_owned)
+        .or(meta.normalize.take())
+        .unwrap_or_else(|| if foreign { "imagenet" } else { dataset.normalization() }.to_owned());
+    let recipe = &methods::find(method_name)?.recipe;
+    let augmentation = views::augmentation(recipe.augmentation, size, Normalize::named(&normalize)?)?;
+    let loader_settings = LoaderSettings {
+        batch_size: settings.batch_size,
+        order: Order::Shuffled,
+        seed: settings.seed,
+        threads,
+        ..LoaderSettings::default()
+    };
+    let loader = Loader::new(dataset, augmentation, loader_settings)?;
 
-fn prepare(job: &Job) -> Result<()> {
-    let there = [UNDONE, STEPS].iter().any(|name| job.out.join(name).exists());
-    if there && !job.overwrite {
-        return Err(Error::usage("there is a repair in this folder already")
-            .at(job.out)
-            .hint("--overwrite replaces it, or choose another --out"));
+    let mut folder = UndoFolder::prepare(job.out, job.overwrite)?;
+    let mut table = toml::Table::try_from(settings).expect("settings are plain values");
+    table.insert("checkpoint".into(), job.checkpoint.display().to_string().into());
+    table.insert("data".into(), job.data.into());
+    table.insert("method".into(), method_name.into());
+    table.insert("image_size".into(), i64::from(size).into());
+    table.insert("normalize".into(), normalize.clone().into());
+    table.insert("threads".into(), (threads as i64).into());
+    folder.write_settings(&table)?;
+    interrupt::listen()?;
+
+    let (weights, head) = (opened.encoder.to_device(device), head.to_device(device));
+    let subject = Subject { encoder: encoder.as_ref(), method: method.as_ref(), weights: &weights, head: &head };
+    let mut epoch = |epoch: u32| -> Box<dyn Iterator<Item = Result<Vec<Tensor>>>> {
+        Box::new(loader.epoch(epoch, 0).map(move |batch| Ok(batch?.tensors(device, Kind::Float))))
+    };
+    let batches = Batches { per_epoch: loader.batches_per_epoch() as u64, epoch: &mut epoch };
+    let mut first = None;
+    let undone = undo(&subject, settings, batches, &mut |row| {
+        first.get_or_insert_with(|| row.clone());
+        folder.record(row)
+    })?;
+
+    meta.image_size = Some(size);
+    meta.normalize = Some(normalize);
+    meta.method = Some(method_name.to_owned());
+    meta.method_settings = Some(method.settings());
+    let notes: BTreeMap<String, String> = table.iter().map(|(key, value)| (key.clone(), plain(value))).collect();
+    let bad = loader.bad_samples();
+    let on_cpu =
+        Undone { weights: undone.weights.to_device(Device::Cpu), head: undone.head.to_device(Device::Cpu), ..undone };
+    let path = folder.save(&on_cpu, &meta, notes, &bad)?;
+    if let Some(stopped) = on_cpu.stopped {
+        let hint = stopped.hint.as_ref().map_or(String::new(), |hint| format!("; {hint}"));
+        return Err(stopped.hint(format!("the last good weights are in {}{hint}", path.display())));
     }
-    std::fs::create_dir_all(job.out).at(job.out)?;
-    files::sweep(job.out).map(drop)
+    Ok(Outcome {
+        repair: settings.repair.clone(),
+        steps: on_cpu.steps,
+        seconds: on_cpu.last.as_ref().map_or(0.0, |row| row.seconds),
+        bad_samples: bad.len(),
+        checkpoint: path,
+        first,
+        last: on_cpu.last,
+    })
 }
 
-/// The state first, as in a run folder: where the encoder stands, its head stands beside it.
-fn write(job: &Job, base: &Meta, method: &str, settings: &toml::Table, undone: &Undone) -> Result<()> {
-    let path = job.out.join(UNDONE);
-    let progress = [("step".to_owned(), undone.steps.to_string())].into();
-    let state = State { head: undone.head.to_device(Device::Cpu), optimizer: Weights::new(), progress };
-    checkpoint::save_state(&checkpoint::state_path(&path), &state)?;
-    let meta = Meta {
-        method: Some(method.to_owned()),
-        method_settings: Some(settings.clone()),
-        step: Some(undone.steps),
-        lethe: None,
-        ..base.clone()
+/// The method by `--method`, else by the checkpoint.
+fn method_of(opened: &Checkpoint, asked: Option<&str>) -> Result<(&'static str, Box<dyn Method>)> {
+    let known = opened.meta.method.as_deref();
+    let Some(name) = asked.or(known) else {
+        let names: Vec<&str> = methods::METHODS.iter().map(|entry| entry.name).collect();
+        return Err(Error::usage("does not say which method trained it")
+            .at(&opened.path)
+            .hint(format!("--method {}", names.join(" or "))));
     };
-    checkpoint::save(&path, &meta, &undone.weights.to_device(Device::Cpu))
+    let entry = methods::find(name)?;
+    let settings = opened.meta.method_settings.clone().filter(|_| known == Some(name)).unwrap_or_default();
+    Ok((entry.name, (entry.build)(&settings)?))
+}
+
+/// The head of the checkpoint's state, or of a foreign file where it fits; else a new one, which is said.
+fn head_of(opened: &Checkpoint, name: &str, method: &dyn Method, dim: i64, seed: u64) -> Result<Weights> {
+    let fresh = method.init(dim, &mut rng::once(seed, Purpose::Init));
+    let state = checkpoint::state_path(&opened.path);
+    let same_method = opened.meta.method.as_deref().is_none_or(|known| known == name);
+    let found = if !same_method {
+        None
+    } else if state.is_file() {
+        Some(checkpoint::open_state(&state)?.head)
+    } else {
+        opened.head.as_ref().map(Weights::frozen)
+    };
+    let fits = |head: &Weights| {
+        ["projector.0.weight", "predictor.0.weight"].iter().all(|first| match (fresh.find(first), head.find(first)) {
+            (Some(ours), Some(theirs)) => {
+                theirs.dim() == 2 && (*first != "projector.0.weight" || theirs.size()[1] == ours.size()[1])
+            }
+            (Some(_), None) => false,
+            (None, _) => true,
+        })
+    };
+    if let Some(head) = found.filter(fits) {
+        return Ok(head);
+    }
+    progress::say(&format!("warning: {} has no {name} head: a new one is trained along", opened.path.display()));
+    Ok(fresh)
+}
+
+fn plain(value: &toml::Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -1,4 +1,5 @@
-"""Checkpoints as the tools write them, small: `python make.py FOLDER`.
+"""Checkpoints as the tools write them, small, and the tensors they hold under torchvision's names:
+`make.py case.safetensors` writes those tensors, `--files` the checkpoints beside them too.
 
 torch 2.11.0, torchvision 0.26.0, lightly 1.6.0 (real modules), pytorch-lightning 2.6.6 (real `save_checkpoint`).
 The others are the dictionaries their scripts save:
@@ -16,6 +17,7 @@ import io
 import json
 import pathlib
 import sys
+import tempfile
 import zipfile
 
 import lightly
@@ -131,27 +133,25 @@ def torchscript(path):
 
 
 @torch.no_grad()
-def main(out):
-    out.mkdir(parents=True, exist_ok=True)
+def main(case, out):
+    """The tensors to `case`, the checkpoints into the folder `out`."""
     narrow, other, wide, cifar = resnet(), resnet(seed=1), resnet(width=2), resnet(cifar=True, seed=2)
     state, moved = narrow.state_dict(), other.state_dict()
 
     # What the files hold, under torchvision's names.
-    save_file(without_fc(wide.state_dict()), out / "resnet18-w2.safetensors")
-    save_file(without_fc(state), out / "resnet18-w1.safetensors")
-    save_file(without_fc(moved), out / "resnet18-w1-other.safetensors")
-    save_file(without_fc(cifar.state_dict()), out / "resnet18-w1-cifar.safetensors")
+    held = {"resnet18-w2": without_fc(wide.state_dict()), "resnet18-w1": without_fc(state), "cifar": without_fc(cifar.state_dict())}
     images = torch.randn(2, 3, 40, 40, generator=torch.Generator().manual_seed(3))
     features = {"images": images}
     for name, network in [("imagenet", narrow), ("cifar", cifar)]:
         network = copy.deepcopy(network)
         network.fc = nn.Identity()
         features[name] = network(images)
-    save_file(features, out / "features.safetensors")
+    held["features"] = features
     head = mlp(8, 6, 4)
-    save_file(prefixed("projector.", head.state_dict()), out / "head.safetensors")
+    held["head"] = prefixed("projector.", head.state_dict())
 
     # Formats.
+    save_file(without_fc(state), out / "resnet18-w1.safetensors")
     torch.save(wide.state_dict(), out / "plain.pth")
     torch.save(wide.state_dict(), out / "legacy.pth", _use_new_zipfile_serialization=False)
     torch.save({k: v.half() if v.is_floating_point() else v for k, v in state.items()}, out / "f16.pth")
@@ -163,12 +163,12 @@ def main(out):
 
     # Tools.
     module = lightly_checkpoint(list(copy.deepcopy(narrow).children())[:-1], 8, out / "lightly.ckpt")
-    save_file(prefixed("projector.", module.projection_head.layers.state_dict()), out / "lightly-head.safetensors")
+    held["lightly-head"] = prefixed("projector.", module.projection_head.layers.state_dict())
     children = dict(copy.deepcopy(cifar).named_children())
     children = [m for name, m in children.items() if name not in ("maxpool", "fc")]
     lightly_checkpoint(children, 8, out / "lightly-cifar.ckpt")
     own = shaken(ResNetGenerator("resnet-18", width=1 / 64), 4)
-    save_file({k.replace("shortcut", "downsample"): v for k, v in own.state_dict().items() if "linear" not in k}, out / "lightly-resnet.safetensors")
+    held["lightly-resnet"] = {k.replace("shortcut", "downsample"): v.clone() for k, v in own.state_dict().items() if "linear" not in k}
     lightly_checkpoint(list(own.children())[:-1] + [nn.AdaptiveAvgPool2d(1)], 8, out / "lightly-resnet.ckpt")
     solo = {**prefixed("backbone.", without_fc(cifar.state_dict())), **prefixed("projector.", head.state_dict())}
     solo |= {"classifier.weight": torch.zeros(10, 8), "classifier.bias": torch.zeros(10)}
@@ -224,9 +224,11 @@ def main(out):
         keys[name] = [[k, list(v.shape)] for k, v in network.state_dict().items()]
     lines = ",\n".join(f'"{name}": {json.dumps(entries)}' for name, entries in keys.items())
     (out / "torchvision-keys.json").write_text("{" + lines + "}\n")
+    save_file({f"{name}.{k}": v.contiguous() for name, tensors in held.items() for k, v in tensors.items()}, case)
     print(torch.__version__, torchvision.__version__, lightly.__version__, pytorch_lightning.__version__)
 
 
-with torch.random.fork_rng():
-    torch.manual_seed(0)
-    main(pathlib.Path(sys.argv[1]))
+case = pathlib.Path(sys.argv[1])
+torch.manual_seed(0)
+with tempfile.TemporaryDirectory() as scratch:
+    main(case, case.parent if "--files" in sys.argv else pathlib.Path(scratch))

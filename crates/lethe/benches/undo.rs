@@ -1,0 +1,50 @@
+//! One outer step of UMM beside one plain step of the same late part: `cargo bench --bench undo`.
+//!
+//! The plain step is what any training of the late part costs: the early forward pass, the late forward and backward
+//! pass. Both end with the gradients; the optimiser is left out. `docs/decisions/0003` holds what was measured.
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use lethe::encoders::{EncoderSpec, Part, Stem};
+use lethe::methods;
+use lethe::nn::Mode;
+use lethe::rng::{Purpose, once};
+use lethe::undo::{self, Problem, Settings, hypergradient::HYPERGRADIENTS};
+use tch::{Device, Kind, Tensor};
+
+fn steps(criterion: &mut Criterion) {
+    for (width, batch) in [(16, 64), (16, 256), (64, 64)] {
+        let mut group = criterion.benchmark_group(format!("resnet18-w{width} batch {batch}"));
+        group.sample_size(10).throughput(Throughput::Elements(batch as u64));
+        let encoder = EncoderSpec::new(&format!("resnet18-w{width}"), Stem::Cifar).build().expect("an encoder");
+        let method = (methods::find("simclr").expect("a method").build)(&toml::Table::new()).expect("its defaults");
+        let mut rng = once(0, Purpose::Init);
+        let weights = encoder.init(&mut rng);
+        let (early, late) = Part::cut(encoder.as_ref(), "stage2").expect("a cut");
+        let frozen = early.weights(&weights).frozen();
+        let mut w = late.weights(&weights);
+        w.extend(method.init(late.dim(), &mut rng));
+        let views = [(); 2].map(|()| {
+            let pixels = Tensor::arange(batch * 32 * 32 * 3, (Kind::Float, Device::Cpu));
+            let view = (pixels * 12.9898).sin().view([batch, 32, 32, 3]);
+            view.permute([0, 3, 1, 2])
+        });
+        let features = || tch::no_grad(|| views.each_ref().map(|x| early.forward(&frozen, x, Mode::Eval).contiguous()));
+        group.bench_function("early", |b| b.iter(features));
+        group.bench_function("plain", |b| {
+            b.iter(|| {
+                let loss = method.loss(&late, &w, &features(), Mode::Train).expect("a loss");
+                w.gradients(&loss.total, false).expect("gradients")
+            });
+        });
+        let step = undo::find("umm").expect("a repair").step;
+        for entry in HYPERGRADIENTS {
+            let settings = Settings { hypergradient: entry.name.into(), ..Settings::default() };
+            let problem = Problem { method: method.as_ref(), late: &late, settings: &settings };
+            group.bench_function(entry.name, |b| b.iter(|| step(&problem, &w, &features()).expect("a step").gradients));
+        }
+        group.finish();
+    }
+}
+
+criterion_group!(benches, steps);
+criterion_main!(benches);
