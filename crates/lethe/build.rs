@@ -10,8 +10,6 @@ fn main() {
     let lib = lib
         .canonicalize()
         .unwrap_or_else(|_| panic!("no libtorch in {}: run `cargo xtask setup` first", lib.display()));
-    // `.libtorch` may come to lead elsewhere: what it led to is then gone or no longer the same.
-    println!("cargo:rerun-if-changed={}", lib.join("libtorch_cpu.so").display());
     // RPATH, not RUNPATH: libtorch_cpu finds its own neighbours through it.
     println!("cargo:rustc-link-arg=-Wl,--disable-new-dtags,-rpath,{}", lib.display());
 }

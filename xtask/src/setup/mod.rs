@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::shell::{At, Failure, Result, output};
+use crate::shell::{At, Failure, Result, cargo, output};
 use python::Python;
 
 /// What tch 0.24 is made for. Only its patch number may differ.
@@ -147,8 +147,21 @@ fn connect(link: &Path, folder: &Path) -> Result<()> {
     }
     let fresh = link.with_extension(format!("new-{}", std::process::id()));
     std::os::unix::fs::symlink(&folder, &fresh).at(&fresh)?;
+    let moved = link.is_symlink();
     fs::rename(&fresh, link).at(link)?;
+    if moved {
+        forget_builds(link.parent().expect("in the clone"));
+    }
     said(link)
+}
+
+/// What is built holds the old folder's path, and asks the linker for CUDA's part where the old folder had one.
+fn forget_builds(root: &Path) {
+    if root.join("target").exists() {
+        for profile in ["dev", "release"] {
+            let _ = output(&mut cargo(root, &["clean", "--profile", profile, "-p", "lethe", "-p", "torch-sys"]));
+        }
+    }
 }
 
 fn said(link: &Path) -> Result<()> {
