@@ -102,7 +102,7 @@ pub fn write(path: &Path, stages: &[(String, Array2<f32>)], labels: Option<&[u32
     }
 }
 
-/// Whether [`write`] takes `stages` matrices to this path: to be asked before they are computed.
+/// Whether [`write()`] takes `stages` matrices to this path: to be asked before they are computed.
 ///
 /// # Errors
 /// Another ending, or several matrices for a file that takes one.

@@ -40,7 +40,7 @@ pub fn alignment_distances(first: ArrayView2<f32>, second: ArrayView2<f32>) -> V
 /// which takes the draws' own spread out of the difference.
 ///
 /// The intervals come from a bootstrap over i, studentised by the largest deviation over all cells (Romano & Wolf 2005,
-/// single step): they hold *together* with probability [`CONFIDENCE`], so that one of many cells cannot leave 0 by luck.
+/// single step): they hold *together* with probability 0.95, so that one of many cells cannot leave 0 by luck.
 pub fn gaps(differences: &[Vec<f64>], seed: u64) -> Vec<Gap> {
     let Some(n) = differences.first().map(Vec::len).filter(|&n| n > 0) else { return Vec::new() };
     let rows = Array2::from_shape_fn((n, differences.len()), |(i, cell)| differences[cell][i]);
