@@ -3,6 +3,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use lethe::run::{Kind, MetricRow};
+
 use crate::support::{lethe_err, lethe_ok, temp_dir, text};
 
 /// A file for `--config` with heads that train in no time.
@@ -50,6 +52,13 @@ fn checkpoints(run: &Path) -> BTreeMap<String, Vec<u8>> {
         .map(|entry| entry.expect("readable").path())
         .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(&path).unwrap()))
         .collect()
+}
+
+/// What a run logged of its epochs.
+fn epoch_rows(run: &Path) -> Vec<MetricRow> {
+    let metrics = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let rows = metrics.lines().map(|line| serde_json::from_str::<MetricRow>(line).unwrap());
+    rows.filter(|row| row.kind == Kind::Epoch).collect()
 }
 
 fn start(args: &[&str]) -> Child {
@@ -107,13 +116,7 @@ fn sigterm_saves_the_step_and_the_run_resumes_to_the_same_bits() {
     assert!(saved.keys().any(|name| name.starts_with("step-")), "{:?}", saved.keys());
     lethe_ok(&["pretrain", "--resume", "--out", text(&cut)]);
     assert_eq!(checkpoints(&uncut), checkpoints(&cut));
-    let metrics = std::fs::read_to_string(cut.join("metrics.jsonl")).unwrap();
-    let steps: Vec<u64> = metrics
-        .lines()
-        .map(|line| serde_json::from_str::<lethe::run::MetricRow>(line).unwrap())
-        .filter(|row| row.kind == lethe::run::Kind::Epoch)
-        .map(|row| row.step)
-        .collect();
+    let steps: Vec<u64> = epoch_rows(&cut).iter().map(|row| row.step).collect();
     assert_eq!(steps, [3, 6, 9, 12, 15, 18, 21, 24]);
 }
 
@@ -127,13 +130,7 @@ fn learning_lowers_the_loss_below_chance() {
     replace(&mut args, "--data", "shapes:n=128,size=32");
     replace(&mut args, "--encoder", "resnet18-w8");
     lethe_ok(&args);
-    let metrics = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
-    let losses: Vec<f64> = metrics
-        .lines()
-        .map(|line| serde_json::from_str::<lethe::run::MetricRow>(line).unwrap())
-        .filter(|row| row.kind == lethe::run::Kind::Epoch)
-        .map(|row| row.loss)
-        .collect();
+    let losses: Vec<f64> = epoch_rows(&run).iter().map(|row| row.loss).collect();
     assert_eq!(losses.len(), 20);
     let chance = 63f64.ln(); // of finding the twin among the other views of 32 images
     assert!(losses[0] > chance && losses[19] < chance - 0.08, "{} to {}", losses[0], losses[19]);
