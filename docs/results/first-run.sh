@@ -16,7 +16,7 @@ for seed in "${@:-0}"; do
         resume=()
         [ -e "$run/config.toml" ] && resume=(--resume) || resume=(--method simclr --data "$data" --encoder resnet18-w16
             --epochs 100 --batch-size 256 --seed "$seed" --threads "$threads" --save-every 20
-            --optimizer adamw --lr 2e-3 --weight-decay 1e-4)
+            --optimizer adamw --lr 2e-3 --weight-decay 1e-4 --precision bf16)
         "$lethe" pretrain --out "$run" "${resume[@]}"
     fi
     judge() { "$lethe" evaluate "$@" --data "$data" --test "$cifar/test" --threads "$threads"; }
