@@ -3,7 +3,7 @@
 
 use tch::Tensor;
 
-use super::Weights;
+use super::{Weights, second_order};
 
 /// How batch-norm treats its statistics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +22,7 @@ const BN_EPS: f64 = 1e-5;
 /// `[n, c, h, w]` by `NAME.weight` `[o, c, k, k]`, no bias.
 pub fn conv2d(w: &Weights, name: &str, x: &Tensor, stride: i64, padding: i64) -> Tensor {
     let weight = w.get(&format!("{name}.weight")).to_kind(x.kind());
-    x.conv2d(&weight, None::<Tensor>, [stride, stride], [padding, padding], [1, 1], 1)
+    second_order::conv2d(x, &weight, stride, padding)
 }
 
 /// `[n, i]` by `NAME.weight` `[o, i]`, plus `NAME.bias` where there is one.
@@ -39,16 +39,14 @@ pub fn batch_norm(w: &Weights, name: &str, x: &Tensor, mode: Mode) -> Tensor {
     let of = |part: &str| w.find(&format!("{name}.{part}"));
     let (weight, bias) = (of("weight"), of("bias"));
     let (mean, var) = (of("running_mean"), of("running_var"));
-    match mode {
-        Mode::Eval => x.batch_norm(weight, bias, mean, var, false, BN_MOMENTUM, BN_EPS, true),
-        Mode::TrainKeepStats => x.batch_norm(weight, bias, None, None, true, BN_MOMENTUM, BN_EPS, true),
-        Mode::Train => {
-            if let Some(count) = of("num_batches_tracked") {
-                let _ = count.shallow_clone().g_add_scalar_(1);
-            }
-            x.batch_norm(weight, bias, mean, var, true, BN_MOMENTUM, BN_EPS, true)
-        }
+    if mode == Mode::Eval {
+        return x.batch_norm(weight, bias, mean, var, false, BN_MOMENTUM, BN_EPS, true);
     }
+    let running = if mode == Mode::Train { [mean, var] } else { [None, None] };
+    if let (Mode::Train, Some(count)) = (mode, of("num_batches_tracked")) {
+        let _ = count.shallow_clone().g_add_scalar_(1);
+    }
+    second_order::batch_norm(x, [weight, bias], running, BN_MOMENTUM, BN_EPS)
 }
 
 pub fn relu(x: &Tensor) -> Tensor {

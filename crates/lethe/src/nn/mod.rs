@@ -1,6 +1,7 @@
 //! Weights are data, networks are functions of them.
 
 mod layers;
+mod second_order;
 mod weights;
 
 pub use layers::{Mode, batch_norm, conv2d, linear, max_pool_3x3, relu, unit_rows};

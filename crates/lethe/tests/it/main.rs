@@ -15,6 +15,7 @@ mod methods;
 mod optim;
 mod pretrain;
 mod report;
+mod second_order;
 mod undo;
 mod views;
 #[allow(dead_code, reason = "not every helper has a user yet")]

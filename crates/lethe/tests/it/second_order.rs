@@ -1,0 +1,93 @@
+//! Second derivatives of `nn::conv2d` and `nn::batch_norm` against those of libtorch's own operators.
+
+use lethe::nn::{self, Mode, Weights};
+use tch::{Device, Kind, Tensor};
+
+const EPS: f64 = 1e-5;
+
+fn numbers(shape: &[i64], kind: Kind, phase: f64) -> Tensor {
+    let n: i64 = shape.iter().product();
+    ((Tensor::arange(n, (Kind::Double, Device::Cpu)) + 1.0).square() * 0.37 + phase).sin().view(shape).to_kind(kind)
+}
+
+/// The gradients of a function of `y`'s first gradients, all of which take part; the first ones go before them.
+fn gradients(y: &Tensor, of: &[&Tensor]) -> Vec<Tensor> {
+    let loss = (y * y * y.cos()).sum(y.kind());
+    let first = Tensor::run_backward(&[loss], of, true, true);
+    let sum = first.iter().map(|g| (g * g.sin()).sum(g.kind())).reduce(|a, b| a + b).unwrap();
+    let second = Tensor::run_backward(&[sum], of, false, false);
+    first.into_iter().chain(second).collect()
+}
+
+fn assert_near(ours: &[Tensor], theirs: &[Tensor], tolerance: f64, what: &str) {
+    for (i, (a, b)) in ours.iter().zip(theirs).enumerate() {
+        let (a, b) = (a.to_kind(Kind::Double), b.to_kind(Kind::Double));
+        let error = (&a - &b).norm().double_value(&[]) / b.norm().double_value(&[]);
+        assert!(error < tolerance, "{what}, gradient {i}: relative error {error:e}");
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "the reference is libtorch's own batch-norm")]
+fn batch_norm(x: &Tensor, w: &Weights) -> [Tensor; 2] {
+    let ours = nn::batch_norm(w, "bn", x, Mode::TrainKeepStats);
+    let theirs = x.batch_norm(w.find("bn.weight"), w.find("bn.bias"), None, None, true, 0.1, EPS, true);
+    [ours, theirs]
+}
+
+#[test]
+fn batch_norm_agrees_in_every_layout_and_precision() {
+    // bf16 against libtorch's composite in bf16, which rounds after each of its 25 steps.
+    for (kind, tolerance) in [(Kind::Double, 1e-11), (Kind::Float, 2e-4), (Kind::BFloat16, 0.1)] {
+        for (shape, channels_last) in
+            [(vec![6, 5, 7, 3], false), (vec![6, 5, 7, 3], true), (vec![70, 19], false), (vec![3, 20, 16, 16], false)]
+        {
+            for affine in [true, false] {
+                let mut x = numbers(&shape, kind, 0.2) * 2.0 + 0.5;
+                if channels_last {
+                    x = x.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]);
+                }
+                let x = x.set_requires_grad(true);
+                let mut w = Weights::new();
+                if affine {
+                    let wide = if kind == Kind::BFloat16 { Kind::Float } else { kind };
+                    for (name, phase) in [("bn.weight", 0.7), ("bn.bias", 1.9)] {
+                        w.insert(name, (numbers(&shape[1..2], wide, phase) + 1.5).set_requires_grad(true));
+                    }
+                }
+                let of: Vec<&Tensor> = std::iter::once(&x).chain(w.parameters().map(|(_, t)| t)).collect();
+                let [ours, theirs] = batch_norm(&x, &w);
+                let what = format!("{kind:?} {shape:?} channels-last {channels_last} affine {affine}");
+                assert_eq!(ours, theirs, "{what}");
+                assert_near(&gradients(&ours, &of), &gradients(&theirs, &of), tolerance, &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn convolution_agrees_for_every_stride_and_kernel() {
+    for (kind, tolerance) in [(Kind::Double, 1e-12), (Kind::Float, 1e-4)] {
+        for (kernel, stride, padding) in [(3, 1, 1), (3, 2, 1), (1, 1, 0), (1, 2, 0), (7, 2, 3)] {
+            let x = numbers(&[4, 3, 10, 10], kind, 0.3).set_requires_grad(true);
+            let mut w = Weights::new();
+            w.insert("conv.weight", numbers(&[5, 3, kernel, kernel], kind, 1.1).set_requires_grad(true));
+            let of = [&x, w.get("conv.weight")];
+            let ours = || nn::conv2d(&w, "conv", &x, stride, padding);
+            let theirs = || x.conv2d(of[1], None::<Tensor>, [stride, stride], [padding, padding], [1, 1], 1);
+            // Each gradient alone too: the other one is then not computed.
+            for of in [&of[..], &of[..1], &of[1..]] {
+                let what = format!("{kind:?}, kernel {kernel}, stride {stride}, {} gradients", of.len());
+                assert_near(&gradients(&ours(), of), &gradients(&theirs(), of), tolerance, &what);
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "no third derivative")]
+fn a_third_derivative_of_batch_norm_is_refused() {
+    let x = numbers(&[8, 4], Kind::Double, 0.1).set_requires_grad(true);
+    let [y, _] = batch_norm(&x, &Weights::new());
+    let first = Tensor::run_backward(&[y.pow_tensor_scalar(3).sum(Kind::Double)], &[&x], true, true).remove(0);
+    let _ = Tensor::run_backward(&[first.square().sum(Kind::Double)], &[&x], true, true);
+}
