@@ -6,15 +6,15 @@ use crate::error::{Error, Result};
 
 const DEPTHS: [Depth; 3] = [Depth::R18, Depth::R34, Depth::R50];
 
-/// The ResNet whose tensors these are. A 3x3 first convolution means the CIFAR stem and a 7x7 one the ImageNet stem:
-/// what follows it leaves no trace in the tensors.
+/// The ResNet whose tensors these are. A 3x3 first convolution means the stem `small` and a 7x7 one the ImageNet stem:
+/// its padding and what follows it leave no trace in the tensors.
 ///
 /// # Errors
 /// Names the first tensor that is missing, has another shape, or belongs to no such encoder.
-pub(super) fn encoder(tensors: &Renamed) -> Result<Box<dyn Encoder>> {
+pub(super) fn encoder(tensors: &Renamed, small: Stem) -> Result<Box<dyn Encoder>> {
     let conv1 = tensors.get("conv1.weight").ok_or_else(|| missing("conv1.weight", "a ResNet"))?;
     let (width, stem) = match conv1.shape[..] {
-        [width @ 1..=1024, 3, 3, 3] => (width, Stem::Cifar),
+        [width @ 1..=1024, 3, 3, 3] => (width, small),
         [width @ 1..=1024, 3, 7, 7] => (width, Stem::Imagenet),
         _ => return Err(misfit("conv1.weight", conv1, "[w, 3, 3, 3] or [w, 3, 7, 7]")),
     };

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use tch::{Device, Kind, Tensor};
 
-use crate::encoders::{Encoder, EncoderSpec};
+use crate::encoders::{Encoder, EncoderSpec, Stem};
 use crate::error::{At, Error, Result, io_text};
 use crate::nn::Weights;
 
@@ -96,7 +96,7 @@ pub fn open(path: &Path) -> Result<Checkpoint> {
     contained(path, || {
         let listing = list(path)?;
         let found = names::find(&listing.shapes)?;
-        let encoder = infer::encoder(&found.encoder)?;
+        let encoder = infer::encoder(&found.encoder, small_stem(&listing, &found))?;
         let meta = meta(&listing, encoder.spec())?;
         let weights = read_encoder(&listing, &found.encoder, encoder.as_ref())?;
         let head: Weights = found
@@ -258,6 +258,12 @@ fn list(path: &Path) -> Result<Listing> {
         return Err(Error::failed(format!("is {what}, not a checkpoint")));
     }
     pickle::list(path)
+}
+
+/// The stem of a 3x3 first convolution: what Lethe noted in the file, else that of the tool that wrote it.
+fn small_stem(listing: &Listing, found: &names::Found) -> Stem {
+    let padded = Stem::CifarPad2.to_string();
+    if found.solo_learn || listing.metadata.get("stem") == Some(&padded) { Stem::CifarPad2 } else { Stem::Cifar }
 }
 
 fn meta(listing: &Listing, inferred: EncoderSpec) -> Result<Meta> {

@@ -18,6 +18,8 @@ pub(super) struct Found {
     pub encoder: Renamed,
     /// Under `projector.N.*` and `predictor.N.*`.
     pub head: Renamed,
+    /// Whether solo-learn wrote it: its classifier, trained along, stands beside the backbone.
+    pub solo_learn: bool,
 }
 
 /// Parts of a name that only wrap a network: keys of the saved dictionary, DataParallel, `torch.compile`, VISSL.
@@ -86,7 +88,7 @@ const DROPPED: &[&str] = &[
 pub(super) fn find(shapes: &IndexMap<String, Vec<i64>>) -> Result<Found> {
     let roots = roots(shapes);
     let root = choose(&roots, shapes)?;
-    let mut found = Found { encoder: Renamed::new(), head: Renamed::new() };
+    let mut found = Found { encoder: Renamed::new(), head: Renamed::new(), solo_learn: root.solo_learn(shapes) };
     for (name, shape) in shapes {
         let inner = roots.iter().any(|other| other.prefix.len() > root.prefix.len() && name.starts_with(&other.prefix));
         let Some(rest) = name.strip_prefix(&root.prefix).filter(|_| !inner) else { continue };
@@ -119,6 +121,11 @@ impl Root {
         let parts: Vec<&str> =
             self.prefix.split('.').filter(|part| !part.is_empty() && !WRAPPERS.contains(part)).collect();
         parts.join(".")
+    }
+
+    fn solo_learn(&self, shapes: &IndexMap<String, Vec<i64>>) -> bool {
+        let outside = ["backbone.", "encoder."].iter().find_map(|name| self.prefix.strip_suffix(name));
+        !self.sequential() && outside.is_some_and(|outside| shapes.contains_key(&format!("{outside}classifier.weight")))
     }
 
     fn sequential(&self) -> bool {

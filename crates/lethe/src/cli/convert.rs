@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{print_json, table};
 use crate::checkpoint;
+use crate::encoders::{EncoderSpec, Stem};
 use crate::error::{Error, Result};
 
 /// Rewrites a checkpoint of any tool as safetensors with torchvision's names.
@@ -19,6 +20,10 @@ pub(super) struct Args {
     input: PathBuf,
     /// The file to write
     output: PathBuf,
+    /// First convolution, where the file does not tell: cifar, or cifar-pad2 for what was taken out of a solo-learn
+    /// checkpoint of CIFAR (whole ones are known)
+    #[arg(long)]
+    stem: Option<Stem>,
     /// Replace an output that is there
     #[arg(long)]
     overwrite: bool,
@@ -41,7 +46,14 @@ pub(super) fn run(args: Args) -> Result<()> {
     if args.output.exists() && !args.overwrite {
         return Err(Error::usage("is there already").at(&args.output).hint("--overwrite replaces it"));
     }
-    let read = checkpoint::open(&args.input)?;
+    let mut read = checkpoint::open(&args.input)?;
+    if let Some(stem) = args.stem {
+        let asked = EncoderSpec { stem, ..read.meta.encoder.clone() };
+        if asked.build()?.shapes() != read.meta.encoder.build()?.shapes() {
+            return Err(Error::usage(format!("--stem {stem}: the file holds {}", read.meta.encoder)).at(&args.input));
+        }
+        read.meta.encoder = asked;
+    }
     checkpoint::save(&args.output, &read.meta, &read.encoder)?;
     let converted = Converted {
         input: args.input,

@@ -52,11 +52,15 @@ impl Depth {
     }
 }
 
-/// The first convolution: 3x3 of stride 1 without max-pooling, or 7x7 of stride 2 with it.
+/// The first convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Stem {
+    /// 3x3 of stride 1, no max-pooling.
     Cifar,
+    /// The same padded by 2 pixels, as solo-learn builds it for CIFAR: maps are two pixels larger than the image.
+    CifarPad2,
+    /// 7x7 of stride 2 and a max-pooling of stride 2.
     Imagenet,
 }
 
@@ -71,6 +75,7 @@ impl fmt::Display for Stem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Stem::Cifar => "cifar",
+            Stem::CifarPad2 => "cifar-pad2",
             Stem::Imagenet => "imagenet",
         })
     }
@@ -81,8 +86,9 @@ impl FromStr for Stem {
     fn from_str(text: &str) -> Result<Self> {
         match text {
             "cifar" => Ok(Stem::Cifar),
+            "cifar-pad2" => Ok(Stem::CifarPad2),
             "imagenet" => Ok(Stem::Imagenet),
-            _ => Err(Error::usage(format!("unknown stem {text:?}")).hint("cifar or imagenet")),
+            _ => Err(Error::usage(format!("unknown stem {text:?}")).hint("cifar, cifar-pad2 or imagenet")),
         }
     }
 }
@@ -98,7 +104,7 @@ impl ResNet {
     pub fn new(depth: Depth, width: i64, stem: Stem) -> Self {
         let expansion = if depth.bottleneck() { 4 } else { 1 };
         let first = match stem {
-            Stem::Cifar => 1,
+            Stem::Cifar | Stem::CifarPad2 => 1,
             Stem::Imagenet => 4,
         };
         let mut stages = vec![Stage { name: "stem".into(), channels: width, stride: first }];
@@ -130,7 +136,7 @@ impl ResNet {
     /// Every convolution with the shape of its weight and the batch-norm that follows it, in torchvision's order.
     fn layers(&self) -> Vec<(String, [i64; 4], String)> {
         let kernel = match self.stem {
-            Stem::Cifar => 3,
+            Stem::Cifar | Stem::CifarPad2 => 3,
             Stem::Imagenet => 7,
         };
         let mut layers = vec![("conv1".to_owned(), [self.width, 3, kernel, kernel], "bn1".to_owned())];
@@ -211,11 +217,12 @@ impl Encoder for ResNet {
         }
         let (stride, padding) = match self.stem {
             Stem::Cifar => (1, 1),
+            Stem::CifarPad2 => (1, 2),
             Stem::Imagenet => (2, 3),
         };
         let x = nn::relu(&nn::batch_norm(w, "bn1", &nn::conv2d(w, "conv1", x, stride, padding), mode));
         match self.stem {
-            Stem::Cifar => x,
+            Stem::Cifar | Stem::CifarPad2 => x,
             Stem::Imagenet => nn::max_pool_3x3(&x),
         }
     }

@@ -13,6 +13,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::fuzz::memory_folder;
 use crate::golden;
+use crate::support;
 
 fn file(name: &str) -> PathBuf {
     golden::folder("checkpoints").join(name)
@@ -78,7 +79,7 @@ fn every_tool_and_format_gives_the_bits_it_holds() {
         ("lightly.ckpt", "resnet18-w1", Stem::Imagenet, Some(1), tensors("resnet18-w1")),
         ("lightly-cifar.ckpt", "resnet18-w1", Stem::Cifar, Some(1), tensors("cifar")),
         ("lightly-resnet.ckpt", "resnet18-w1", Stem::Cifar, Some(1), tensors("lightly-resnet")),
-        ("solo-learn.ckpt", "resnet18-w1", Stem::Cifar, Some(999), tensors("cifar")),
+        ("solo-learn.ckpt", "resnet18-w1", Stem::CifarPad2, Some(999), tensors("cifar")),
         ("moco.pth.tar", "resnet18-w1", Stem::Imagenet, Some(200), tensors("resnet18-w1")),
         ("simsiam.pth.tar", "resnet18-w1", Stem::Imagenet, Some(100), tensors("resnet18-w1")),
         ("vicreg.pth", "resnet18-w1", Stem::Imagenet, Some(1000), tensors("resnet18-w1")),
@@ -123,7 +124,7 @@ fn heads_come_along_where_they_are_chains_of_known_layers() {
 fn features_are_those_of_torchvision() {
     let expected = tensors("features");
     for (name, features) in
-        [("moco.pth.tar", "imagenet"), ("solo-learn.ckpt", "cifar"), ("lightly-cifar.ckpt", "cifar")]
+        [("moco.pth.tar", "imagenet"), ("solo-learn.ckpt", "cifar-pad2"), ("lightly-cifar.ckpt", "cifar")]
     {
         let read = open(name);
         let encoder = read.meta.encoder.build().unwrap();
@@ -435,12 +436,25 @@ fn the_first_tensor_that_does_not_fit_is_named() {
 }
 
 #[test]
+fn convert_notes_the_stem_that_left_no_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    let (bare, converted) = (folder.path().join("bare.safetensors"), folder.path().join("converted.safetensors"));
+    let read = open("solo-learn.ckpt");
+    checkpoint::save(&bare, &Meta::new(EncoderSpec { stem: Stem::Cifar, ..read.meta.encoder }), &read.encoder).unwrap();
+    let [from, to] = [&bare, &converted].map(|path| support::text(path));
+    support::lethe_err(&["convert", from, to, "--stem", "imagenet"], 2);
+    assert!(!converted.exists());
+    support::lethe_ok(&["convert", from, to, "--stem", "cifar-pad2"]);
+    assert_eq!(checkpoint::open(&converted).unwrap().meta.encoder.stem, Stem::CifarPad2);
+}
+
+#[test]
 fn another_encoder_than_asked_is_an_error() {
     let read = open("solo-learn.ckpt");
-    read.expect_encoder(&EncoderSpec::new("resnet18-w1", Stem::Cifar)).unwrap();
+    read.expect_encoder(&EncoderSpec::new("resnet18-w1", Stem::CifarPad2)).unwrap();
     let error = read.expect_encoder(&EncoderSpec::new("resnet34-w16", Stem::Imagenet)).unwrap_err();
     assert!(
-        error.what.ends_with("solo-learn.ckpt: holds resnet18-w1 (cifar stem), not resnet34-w16 (imagenet stem)"),
+        error.what.ends_with("solo-learn.ckpt: holds resnet18-w1 (cifar-pad2 stem), not resnet34-w16 (imagenet stem)"),
         "{error}"
     );
     let folder = tempfile::tempdir().unwrap();

@@ -29,7 +29,7 @@ fn torchvision_weights(name: &str, stem: Stem) -> (Box<dyn Encoder>, Weights) {
         let deviation = (2.0 / (shape[0] * shape[2] * shape[3]) as f64).sqrt();
         drawn.insert(name.clone(), Tensor::empty(shape.as_slice(), (Kind::Float, Device::Cpu)).normal_(0.0, deviation));
     }
-    if stem == Stem::Cifar {
+    if stem != Stem::Imagenet {
         drawn.insert("conv1.weight", default_convolution(&[64, 3, 3, 3]));
     }
     let encoder = EncoderSpec::new(name, stem).build().unwrap();
@@ -59,6 +59,7 @@ fn resnets_reproduce_torchvision_stage_by_stage() {
         ("resnet18-cifar", "resnet18", Stem::Cifar),
         ("resnet34", "resnet34", Stem::Imagenet),
         ("resnet50", "resnet50", Stem::Imagenet),
+        ("resnet18-cifar-pad2", "resnet18", Stem::CifarPad2),
     ] {
         let (encoder, weights) = torchvision_weights(name, stem);
         let images = golden.get(&format!("{case}/images"));

@@ -142,7 +142,9 @@ def main(case, out):
     held = {"resnet18-w2": without_fc(wide.state_dict()), "resnet18-w1": without_fc(state), "cifar": without_fc(cifar.state_dict())}
     images = torch.randn(2, 3, 40, 40, generator=torch.Generator().manual_seed(3))
     features = {"images": images}
-    for name, network in [("imagenet", narrow), ("cifar", cifar)]:
+    padded = copy.deepcopy(cifar)
+    padded.conv1.padding = (2, 2)  # https://github.com/vturrisi/solo-learn, solo/methods/base.py
+    for name, network in [("imagenet", narrow), ("cifar", cifar), ("cifar-pad2", padded)]:
         network = copy.deepcopy(network)
         network.fc = nn.Identity()
         features[name] = network(images)

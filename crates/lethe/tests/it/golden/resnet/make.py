@@ -11,10 +11,12 @@ import torchvision
 from safetensors.torch import save_file
 
 CASES = {
-    "resnet18": (torchvision.models.resnet18, False),
-    "resnet18-cifar": (torchvision.models.resnet18, True),
-    "resnet34": (torchvision.models.resnet34, False),
-    "resnet50": (torchvision.models.resnet50, False),
+    "resnet18": (torchvision.models.resnet18, None),
+    "resnet18-cifar": (torchvision.models.resnet18, 1),
+    "resnet34": (torchvision.models.resnet34, None),
+    "resnet50": (torchvision.models.resnet50, None),
+    # As solo-learn builds it for CIFAR (solo/methods/base.py).
+    "resnet18-cifar-pad2": (torchvision.models.resnet18, 2),
 }
 
 
@@ -28,13 +30,13 @@ def stages(model, x):
 
 out = {}
 generator = torch.Generator().manual_seed(1)
-for case, (build, cifar) in CASES.items():
+for case, (build, padding) in CASES.items():
     torch.manual_seed(0)
     model = build(weights=None)
-    if cifar:
-        model.conv1 = torch.nn.Conv2d(3, 64, 3, 1, 1, bias=False)
+    if padding:
+        model.conv1 = torch.nn.Conv2d(3, 64, 3, 1, padding, bias=False)
         model.maxpool = torch.nn.Identity()
-    size = 16 if cifar else 48
+    size = 16 if padding else 48
     images = torch.randn(2, 3, size, size, generator=generator)
     out[f"{case}/images"] = images
     for mode in ["train", "eval"]:
