@@ -82,7 +82,7 @@ impl FromStr for Stem {
         match text {
             "cifar" => Ok(Stem::Cifar),
             "imagenet" => Ok(Stem::Imagenet),
-            _ => Err(Error::usage(format!("unknown stem {text:?}")).hint("cifar or imagenet")),
+            _ => Err(Error::usage("expected cifar or imagenet")),
         }
     }
 }

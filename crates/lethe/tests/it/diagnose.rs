@@ -213,7 +213,10 @@ fn wrong_use_is_said_in_one_line() {
     error: --data is missing
       hint: name the images the encoder was trained on; only a run folder remembers them
     ");
-    assert_snapshot!(fails(&[text(folder.path()), "--data", data], 1), @"error: DIR: not a run folder: it has no config.toml");
+    assert_snapshot!(fails(&[text(folder.path()), "--data", data], 1), @r"
+    error: DIR: not a run folder: it has no config.toml
+      hint: name the --out folder of `lethe pretrain`
+    ");
     assert_snapshot!(fails(&[text(&path), "--data", "shapes:n=10,size=16"], 2), @"error: 10 images a side are too few to diagnose, expected 20");
     assert!(!out.exists());
 }

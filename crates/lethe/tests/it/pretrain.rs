@@ -220,7 +220,7 @@ fn bad_input_gets_one_clear_line() {
     insta::assert_snapshot!(error(&["--config", text(&not_toml)], 2), @"error: [TMP]/broken.toml: line 2: extra `=`, expected nothing");
     let wrong_setting = write("setting.toml", "[method_settings]\ntemprature = 0.1\n");
     insta::assert_snapshot!(error(&["--config", text(&wrong_setting), "--data", "shapes:n=64", "--batch-size", "8"], 2), @"error: [method_settings]: unknown field `temprature`, expected one of `temperature`, `proj_hidden_dim`, `proj_output_dim`");
-    insta::assert_snapshot!(error(&["--resume"], 1), @"error: [TMP]/run: not a run folder: it has no config.toml");
+    insta::assert_snapshot!(error(&["--resume"], 1), @"error: [TMP]/run: no such file or folder");
 }
 
 #[test]
