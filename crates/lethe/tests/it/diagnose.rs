@@ -103,6 +103,10 @@ fn untrained_encoders_have_memorised_nothing() {
             assert!((reduction - rates["coding_rate_reduction"]).abs() < 1e-9);
             assert_eq!(rates["coding_rate"], side.measures["coding_rate"]);
             assert!(side.by_pair["alignment"] > 0.0 && side.by_pair["lidar"] > 0.0);
+            // What cannot be taken says why.
+            let narrow = ["stem", "stage1"].contains(&cell.stage.as_str());
+            assert_eq!(side.measures.contains_key("alpha_req"), !narrow, "{}", cell.stage);
+            assert_eq!(side.skipped.keys().collect::<Vec<_>>(), if narrow { vec!["alpha_req"] } else { vec![] });
             // 120 images are too few for 200 neighbours.
             assert_eq!(side.accuracy.keys().collect::<Vec<_>>(), ["knn-20", "linear"]);
         }
