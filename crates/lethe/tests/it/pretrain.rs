@@ -8,7 +8,7 @@ use lethe::run::{Kind, MetricRow};
 use crate::support::{lethe_err, lethe_ok, temp_dir, text};
 
 /// A file for `--config` with heads that train in no time.
-fn small_head(method: &str) -> &'static str {
+pub(crate) fn small_head(method: &str) -> &'static str {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("small-{method}.toml"));
     let predictor = if method == "byol" { "pred_hidden_dim = 32\n" } else { "" };
     let settings = format!("[method_settings]\nproj_hidden_dim = 32\nproj_output_dim = 16\n{predictor}");
