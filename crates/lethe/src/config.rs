@@ -7,8 +7,8 @@ use tch::{Device, Kind};
 
 use crate::data::Dataset;
 use crate::encoders::{EncoderSpec, Stem};
-use crate::error::{At, Error, Result};
-use crate::methods;
+use crate::error::{Error, Result};
+use crate::{files, methods, progress};
 
 /// Every setting of a pre-training, resolved; the content of a run folder's `config.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -68,7 +68,7 @@ impl RunConfig {
     /// Puts `given` (a file's table with the flags over it) over the method's recipe and what the data suggest.
     ///
     /// # Errors
-    /// On unknown keys, values of the wrong type, unknown names, or images of several sizes without `image_size`.
+    /// On unknown keys, values of the wrong type or out of range, unknown names, or images that cannot be read.
     pub fn resolve(given: toml::Table, open: impl Fn(&str) -> Result<std::sync::Arc<dyn Dataset>>) -> Result<Self> {
         let text = |key: &str| given.get(key).and_then(toml::Value::as_str);
         let method = methods::find(text("method").unwrap_or("simclr"))?;
@@ -105,7 +105,7 @@ impl RunConfig {
         table.insert("method_settings".into(), toml::Table::new().into());
         table.extend(given);
         let mut config: RunConfig = table.try_into().map_err(|error: toml::de::Error| {
-            Error::usage(format!("settings: {}", error.message())).hint("`lethe pretrain --help` lists the keys")
+            Error::usage(format!("settings: {error}")).hint("`lethe pretrain --help` lists the keys")
         })?;
         config.method_settings = (method.build)(&config.method_settings)?.settings();
         config.check(dataset.len())?;
@@ -113,16 +113,20 @@ impl RunConfig {
     }
 
     fn check(&self, images: usize) -> Result<()> {
-        let positive = [
-            ("epochs", self.epochs as usize),
-            ("batch_size", self.batch_size.saturating_sub(1)),
-            ("image_size", self.image_size as usize),
-            ("threads", self.threads),
-            ("save_every", self.save_every as usize),
+        let counts = [
+            ("epochs", self.epochs as usize, 1, usize::MAX),
+            ("batch_size", self.batch_size, 2, usize::MAX),
+            ("image_size", self.image_size as usize, 1, LARGEST_SIZE),
+            ("threads", self.threads, 1, MOST_THREADS),
+            ("save_every", self.save_every as usize, 1, usize::MAX),
         ];
-        if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
-            let least = if *key == "batch_size" { 2 } else { 1 };
-            return Err(Error::usage(format!("{key} must be at least {least}")));
+        for (key, value, least, most) in counts {
+            if value < least {
+                return Err(Error::usage(format!("{key} is {value}, expected at least {least}")));
+            }
+            if value > most {
+                return Err(Error::usage(format!("{key} is {value}, expected at most {most}")));
+            }
         }
         let rates = [
             ("lr", self.lr),
@@ -138,7 +142,7 @@ impl RunConfig {
                 "batch_size {} is larger than the data set ({images} images)",
                 self.batch_size
             ))
-            .hint(format!("--batch-size {}", images.max(2))));
+            .hint(if images < 2 { "name more images".into() } else { format!("--batch-size {images}") }));
         }
         self.encoder_spec().build()?;
         device(&self.device)?;
@@ -153,7 +157,7 @@ impl RunConfig {
     /// When the file cannot be read or holds an unknown key.
     pub fn read(path: &Path) -> Result<Self> {
         let table = read_table(path)?;
-        table.try_into().map_err(|error: toml::de::Error| Error::failed(error.message().to_owned()).at(path))
+        table.try_into().map_err(|error: toml::de::Error| Error::failed(error.to_string()).at(path))
     }
 
     pub fn to_toml(&self) -> String {
@@ -164,7 +168,7 @@ impl RunConfig {
 /// # Errors
 /// When the file cannot be read or is not TOML.
 pub fn read_table(path: &Path) -> Result<toml::Table> {
-    let text = std::fs::read_to_string(path).at(path)?;
+    let text = files::read_text(path)?;
     text.parse().map_err(|error: toml::de::Error| {
         let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
         Error::usage(format!("line {line}: {}", error.message())).at(path)
@@ -194,27 +198,52 @@ pub fn device(name: &str) -> Result<Device> {
     }
 }
 
+/// More help no machine of today, and end in the system refusing them.
+const MOST_THREADS: usize = 1024;
+/// Of a side of the views, in pixels; above it memory ends before the images begin.
+const LARGEST_SIZE: usize = 4096;
+
+/// The value of `--threads`.
+///
+/// # Errors
+/// When it is no number that a machine can have.
+pub fn threads(text: &str) -> std::result::Result<usize, String> {
+    let allowed = |n: &usize| (1..=MOST_THREADS).contains(n);
+    text.parse().ok().filter(allowed).ok_or_else(|| format!("expected a number from 1 to {MOST_THREADS}"))
+}
+
 pub fn available_threads() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// The side of small images as they are; 224 for photographs.
+/// The side of small images as they are (of several sizes, the middle one of their shorter sides), 224 of photographs.
+/// Several sizes are said, with what follows from them.
 ///
 /// # Errors
-/// When the images differ in size, or none can be read; `data` is the specification that opened them.
+/// When none of the images looked at can be read; `data` is the specification that opened them.
 pub fn image_size_of(dataset: &dyn Dataset, data: &str) -> Result<u32> {
-    let mut sizes =
-        (0..dataset.len().min(SIZE_PROBE)).filter_map(|i| dataset.image(i).ok()).map(|image| image.dimensions());
-    let Some(first) = sizes.next() else {
-        return Err(Error::failed(format!("--data {data}: none of the first images can be read")));
+    static SAID: std::sync::Once = std::sync::Once::new();
+    let probes = dataset.len().min(SIZE_PROBE);
+    let (images, faults): (Vec<_>, Vec<_>) =
+        (0..probes).map(|i| dataset.image(i * dataset.len() / probes)).partition(std::result::Result::is_ok);
+    let sizes: Vec<(u32, u32)> = images.iter().flatten().map(image::RgbImage::dimensions).collect();
+    let mut sides: Vec<u32> = sizes.iter().map(|(width, height)| *width.min(height)).collect();
+    sides.sort_unstable();
+    let Some(&middle) = sides.get(sides.len() / 2) else {
+        let first = faults.into_iter().find_map(std::result::Result::err);
+        let first = first.map_or(String::new(), |fault| format!("; {}: {}", fault.name, fault.reason));
+        return Err(Error::failed(format!("--data {data}: none of the {probes} images looked at can be read{first}"))
+            .hint("mend or remove the broken images"));
     };
-    if let Some(other) = sizes.find(|size| *size != first) {
-        return Err(Error::usage(format!(
-            "--data {data}: images differ in size ({}x{} and {}x{})",
-            first.0, first.1, other.0, other.1
-        ))
-        .hint("say which size the views shall have, such as --image-size 64"));
+    let side = if middle <= 96 { middle } else { 224 };
+    if let Some((width, height)) = sizes.iter().find(|size| **size != sizes[0]) {
+        let (first_width, first_height) = sizes[0];
+        SAID.call_once(|| {
+            progress::say(&format!(
+                "{data}: images differ in size ({first_width}x{first_height}, {width}x{height}, ..): \
+                 they are shown at {side}x{side}; --image-size says otherwise"
+            ));
+        });
     }
-    let side = first.0.min(first.1);
-    Ok(if side <= 96 { side } else { 224 })
+    Ok(side)
 }

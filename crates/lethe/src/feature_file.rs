@@ -50,6 +50,9 @@ pub fn parse(bytes: &[u8], key: Option<&str>) -> Result<FeatureFile> {
         let matrix = Npy::parse(bytes)?.matrix()?;
         return Ok(FeatureFile { matrices: vec![(String::new(), matrix)], labels: None });
     }
+    if bytes.is_empty() {
+        return Err(Error::failed("is empty, expected .npy or safetensors"));
+    }
     match SafeTensors::read_metadata(bytes) {
         Ok((_, metadata)) => {
             let file = SafeTensors::deserialize(bytes).map_err(|error| not_safetensors(&error))?;
@@ -151,11 +154,12 @@ fn parse_safetensors(file: &SafeTensors, metadata: &Metadata, key: Option<&str>)
         }
     }
     if matrices.is_empty() {
-        let held = names.iter().take(8).map(|name| describe(name, metadata)).collect::<Vec<_>>().join(", ");
-        let held = if names.len() > 8 { format!("{held}, ...") } else { held };
+        let held = names.iter().take(4).map(|name| describe(name, metadata)).collect::<Vec<_>>().join(", ");
+        let held = if names.len() > 4 { format!("{held}, ...") } else { held };
         return Err(match key {
             Some(key) => Error::usage(format!("--key {key}: no 2-D float tensor of that name, but {held}")),
-            None => Error::failed(format!("no 2-D float tensor, but {held}")),
+            None => Error::failed(format!("no 2-D float tensor, but {held}"))
+                .hint("of a checkpoint, `lethe features` writes them"),
         });
     }
     let labels = match file.tensor(LABELS) {

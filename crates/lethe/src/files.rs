@@ -27,27 +27,79 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
 /// # Errors
 /// As [`write_atomically`], and those of `write`.
 pub fn write_with(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
-    let kind = fs::metadata(path).map(|found| found.file_type());
-    if kind.is_ok_and(|kind| !kind.is_file() && !kind.is_dir()) {
+    if is_device(path) {
         return fs::OpenOptions::new()
             .write(true)
             .open(path)
             .and_then(|file| write_all(&file, write))
             .map_err(|error| not_written(path, &error));
     }
-    let target = if path.is_symlink() { fs::canonicalize(path).at(path)? } else { path.to_owned() };
-    let folder = match target.parent() {
-        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
-        Some(folder) if target.file_name().is_some() => folder,
-        _ => return Err(Error::usage("is not the name of a file").at(path)),
-    };
-    let temporary = Temporary::create(folder).map_err(|error| not_written(path, &error))?;
+    let (target, folder) = place(path)?;
+    let temporary = Temporary::create(&folder).map_err(|error| not_written(path, &error))?;
     temporary.fill_and_rename(&target, write).map_err(|error| not_written(path, &error))?;
-    sync_folder(folder).map_err(|error| {
+    sync_folder(&folder).map_err(|error| {
         Error::failed(format!("written, but its folder could not be synced: {}", io_text(&error)))
             .at(path)
             .hint("it may be lost if the machine loses power now")
     })
+}
+
+/// Whether a file can be written at `path`: to be asked before the work that fills it.
+///
+/// # Errors
+/// As [`write_atomically`].
+pub fn check(path: &Path) -> Result<()> {
+    if is_device(path) {
+        return Ok(());
+    }
+    let (target, folder) = place(path)?;
+    let fits = if target.is_dir() { Err(ErrorKind::IsADirectory.into()) } else { Ok(()) };
+    fits.and_then(|()| Temporary::create(&folder)).map(drop).map_err(|error| not_written(path, &error))
+}
+
+/// Makes the folder at `path` and those above it, where they are missing.
+///
+/// # Errors
+/// Names the folder and why it cannot be made.
+pub fn make_folder(path: &Path) -> Result<()> {
+    let made = match fs::metadata(path) {
+        Ok(found) if !found.is_dir() => Err("there is a file of that name".to_owned()),
+        _ => fs::create_dir_all(path).map_err(|error| io_text(&error)),
+    };
+    made.map_err(|why| Error::failed(format!("this folder cannot be made: {why}")).at(path).hint("name another folder"))
+}
+
+/// # Errors
+/// When there is no folder at `path`.
+pub fn expect_folder(path: &Path) -> Result<()> {
+    match fs::metadata(path).at(path)?.is_dir() {
+        true => Ok(()),
+        false => Err(Error::failed("is a file, expected a folder").at(path)),
+    }
+}
+
+/// # Errors
+/// When `out` is the very file or folder `input`, which writing would destroy.
+pub fn refuse_same(out: &Path, input: &Path) -> Result<()> {
+    match (fs::canonicalize(out), fs::canonicalize(input)) {
+        (Ok(out_at), Ok(input_at)) if out_at == input_at => {
+            Err(Error::usage("holds what is read, so the result cannot go there").at(out).hint("name another place"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The text of a file.
+///
+/// # Errors
+/// When it cannot be read or is not UTF-8.
+pub fn read_text(path: &Path) -> Result<String> {
+    String::from_utf8(fs::read(path).at(path)?).map_err(|_| Error::failed("not UTF-8 text").at(path))
+}
+
+/// Serialises a path as people read it: in JSON every text is UTF-8, in paths not.
+pub fn as_text<S: serde::Serializer>(path: &Path, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
 }
 
 /// Removes the temporary files that killed processes left in `folder` (not in folders below it), and names them.
@@ -74,6 +126,22 @@ pub fn sweep(folder: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     Ok(swept)
+}
+
+/// A device or a pipe.
+fn is_device(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
+}
+
+/// The file that a write to `path` replaces, and its folder.
+fn place(path: &Path) -> Result<(PathBuf, PathBuf)> {
+    let target = if path.is_symlink() { fs::canonicalize(path).at(path)? } else { path.to_owned() };
+    let folder = match target.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => PathBuf::from("."),
+        Some(folder) if target.file_name().is_some() => folder.to_owned(),
+        _ => return Err(Error::usage("is not the name of a file").at(path)),
+    };
+    Ok((target, folder))
 }
 
 /// A locked temporary file, which goes when it is dropped before it was renamed.
@@ -137,6 +205,7 @@ fn not_written(path: &Path, error: &io::Error) -> Error {
     match error.kind() {
         ErrorKind::NotFound => failed.hint("make its folder first"),
         ErrorKind::NotADirectory => failed.hint("name another folder"),
+        ErrorKind::IsADirectory => failed.hint("name a file"),
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
             failed.hint("name a folder in which you may write")
         }

@@ -50,5 +50,9 @@ fn misfit(name: &str, found: &Theirs, expected: &str) -> Error {
 }
 
 fn missing(name: &str, encoder: &str) -> Error {
-    Error::failed(format!("tensor {name} of {encoder} is missing"))
+    let error = Error::failed(format!("tensor {name} of {encoder} is missing"));
+    match name.contains("running_") {
+        true => error.hint("batch-norm's statistics are needed: save state_dict(), not the parameters alone"),
+        false => error,
+    }
 }

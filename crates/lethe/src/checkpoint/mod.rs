@@ -95,6 +95,9 @@ pub struct State {
 pub fn open(path: &Path) -> Result<Checkpoint> {
     contained(path, || {
         let listing = list(path)?;
+        if listing.lethe().is_some() && !progress_of(&listing).is_empty() {
+            return Err(Error::failed("is the state beside a checkpoint").hint("name the checkpoint: without `.state`"));
+        }
         let found = names::find(&listing.shapes)?;
         let encoder = infer::encoder(&found.encoder, small_stem(&listing, &found))?;
         let meta = meta(&listing, encoder.spec())?;
@@ -309,6 +312,10 @@ fn read_encoder(listing: &Listing, tensors: &names::Renamed, encoder: &dyn Encod
         if tensor.kind() != expected {
             let found = tensor.kind();
             return Err(Error::failed(format!("tensor {name} holds {found:?}, expected {expected:?}")));
+        }
+        if !counter && !tensor.abs().max().double_value(&[]).is_finite() {
+            return Err(Error::failed(format!("tensor {name} holds NaN or infinite numbers"))
+                .hint("the training that wrote it broke: use an earlier checkpoint"));
         }
         weights.insert(name, tensor);
     }

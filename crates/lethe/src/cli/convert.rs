@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::{print_json, table};
-use crate::checkpoint;
 use crate::encoders::{EncoderSpec, Stem};
 use crate::error::{Error, Result};
+use crate::{checkpoint, files};
 
 /// Rewrites a checkpoint of any tool as safetensors with torchvision's names.
 ///
@@ -34,7 +34,9 @@ pub(super) struct Args {
 
 #[derive(Serialize)]
 struct Converted {
+    #[serde(serialize_with = "files::as_text")]
     input: PathBuf,
+    #[serde(serialize_with = "files::as_text")]
     output: PathBuf,
     encoder: String,
     stem: String,
@@ -42,7 +44,16 @@ struct Converted {
     tensors: usize,
 }
 
+/// Endings that promise a file for `torch.load`.
+const PYTORCH: &[&str] = &["pt", "pth", "ckpt", "tar"];
+
 pub(super) fn run(args: Args) -> Result<()> {
+    files::refuse_same(&args.output, &args.input)?;
+    if args.output.extension().is_some_and(|ending| PYTORCH.iter().any(|theirs| ending == *theirs)) {
+        return Err(
+            Error::usage("expected a name that ends in .safetensors, which is what is written").at(&args.output)
+        );
+    }
     if args.output.exists() && !args.overwrite {
         return Err(Error::usage("is there already").at(&args.output).hint("--overwrite replaces it"));
     }

@@ -111,9 +111,10 @@ fn make_shapes(args: &MakeShapes) -> Result<()> {
     if dir.exists() && (!dir.is_dir() || dir.read_dir().at(dir)?.next().is_some()) {
         return Err(Error::usage("expected a folder that does not exist yet or is empty").at(dir));
     }
+    files::make_folder(dir)?;
     for class in SHAPES {
         let folder = dir.join(class);
-        std::fs::create_dir_all(&folder).at(&folder)?;
+        files::make_folder(&folder)?;
     }
     let mut csv = "file,shape,rotation,scale,own,colour,texture,x,y,light,light_direction,phase\n".to_owned();
     let progress = Progress::new("shapes", "images", *n as u64);

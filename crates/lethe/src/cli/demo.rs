@@ -7,7 +7,7 @@ use tch::Device;
 
 use crate::config::{self, RunConfig};
 use crate::diagnose::{self, Cell, Images, Subject};
-use crate::error::{At, Error, Result};
+use crate::error::{Error, Result};
 use crate::evaluate::{self, Model};
 use crate::report::{self, BeforeAfter, BeforeAfterRow, Better};
 use crate::run::{IfThere, RunFolder};
@@ -32,7 +32,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(64..))]
     images: u32,
     /// [default: all cores]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = config::threads)]
     threads: Option<usize>,
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -54,11 +54,11 @@ const PROTOCOLS: &str = "knn-20,linear";
 pub(super) fn run(args: Args) -> Result<()> {
     let threads = args.threads.unwrap_or_else(config::available_threads);
     let out = &args.out;
+    let trained_on = shapes(args.images, args.seed, "");
+    let config = run_config(&args, &trained_on, threads)?;
     prepare(out, args.overwrite)?;
 
     progress::say("1/4 pre-training on images whose colour and texture agree with the label");
-    let trained_on = shapes(args.images, args.seed, "");
-    let config = run_config(&args, &trained_on, threads)?;
     let run_path = out.join("run");
     let outcome = train::train(&config, data::open(&trained_on)?, &run_path, IfThere::Overwrite)?;
 
@@ -118,7 +118,7 @@ fn prepare(out: &Path, overwrite: bool) -> Result<()> {
             .at(out)
             .hint("--overwrite replaces it, or choose another --out"));
     }
-    std::fs::create_dir_all(out).at(out)?;
+    files::make_folder(out)?;
     files::sweep(out).map(drop)
 }
 

@@ -102,6 +102,7 @@ fn open(spec: String) -> Result<Images> {
 
 /// What to diagnose; the configuration where it is a run.
 fn subjects(paths: &[PathBuf]) -> Result<(Vec<Subject>, Option<RunConfig>)> {
+    paths.iter().try_for_each(|path| std::fs::metadata(path).map(drop).at(path))?;
     match paths.iter().find(|path| path.is_dir()) {
         None => Ok((paths.iter().cloned().map(Subject::File).collect(), None)),
         Some(folder) if paths.len() > 1 => Err(Error::usage("is a folder among several arguments")
@@ -122,7 +123,7 @@ fn prepare(out: &Path, overwrite: bool) -> Result<bool> {
             .hint("--overwrite replaces it, or choose another --out"));
     }
     let made = !out.exists();
-    std::fs::create_dir_all(out).at(out)?;
+    files::make_folder(out)?;
     files::sweep(out)?;
     Ok(made)
 }

@@ -57,6 +57,10 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> Result<()> {
     let device = args.images.start()?;
     let protocols = evaluate::choose_protocols(&args.protocol)?;
+    if let Some(out) = &args.out {
+        args.checkpoints.iter().try_for_each(|checkpoint| files::refuse_same(out, checkpoint))?;
+        files::check(out)?;
+    }
     let (train, test) = (data::open(&args.data)?, data::open(&args.test)?);
     let untrained = args.encoder.as_ref().map(|name| {
         let stem = match args.stem {

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::error::Result;
 use crate::evaluate::{self, Model};
 use crate::progress::Progress;
-use crate::{data, feature_file};
+use crate::{data, feature_file, files};
 
 use super::images::{ImageArgs, say_bad_samples};
 
@@ -41,6 +41,8 @@ pub(super) fn run(args: Args) -> Result<()> {
     let model = Model::open(&args.checkpoint, device)?;
     let stages = evaluate::choose_stages(model.encoder.as_ref(), &args.stages)?;
     feature_file::check(&args.out, stages.len())?;
+    files::refuse_same(&args.out, &args.checkpoint)?;
+    files::check(&args.out)?;
     let dataset = data::open(&args.data)?;
     let sight = args.images.sight(&model, dataset.as_ref(), &args.data)?;
     let loader = args.images.plain(&dataset, &sight)?;
@@ -53,7 +55,7 @@ pub(super) fn run(args: Args) -> Result<()> {
         let shapes: serde_json::Map<String, serde_json::Value> =
             features.stages.iter().map(|(name, rows)| (name.clone(), json!([rows.nrows(), rows.ncols()]))).collect();
         return super::print_json(&json!({
-            "features": args.out, "stages": shapes, "labels": features.labels.is_some(),
+            "features": args.out.display().to_string(), "stages": shapes, "labels": features.labels.is_some(),
             "image_size": sight.size, "normalize": sight.normalize,
         }));
     }

@@ -26,7 +26,7 @@ pub(super) struct ImageArgs {
     #[arg(long, default_value = "cpu")]
     device: String,
     /// [default: all cores]
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", value_parser = config::threads)]
     threads: Option<usize>,
 }
 

@@ -1,15 +1,15 @@
 //! `lethe pretrain`: trains an encoder.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
 use serde::Serialize;
 
 use crate::config::{self, Precision, RunConfig};
 use crate::encoders::Stem;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::run::{IfThere, RunFolder};
-use crate::{data, methods, optim, train};
+use crate::{data, files, methods, optim, train};
 
 /// Trains an encoder without labels
 #[derive(clap::Args)]
@@ -102,17 +102,21 @@ struct Settings {
 }
 
 pub(super) fn run(args: Args) -> Result<()> {
+    let flags = toml::Table::try_from(&args.settings).expect("flags are plain values");
     let (config, if_there) = if args.resume {
-        (RunFolder::open(&args.out)?.read_config()?, IfThere::Resume)
+        let config = RunFolder::open(&args.out)?.read_config()?;
+        refuse_others(&flags, &config)?;
+        (config, IfThere::Resume)
     } else {
         let mut given = match &args.config {
             Some(path) => config::read_table(path)?,
             None => toml::Table::new(),
         };
-        given.extend(toml::Table::try_from(&args.settings).expect("flags are plain values"));
+        given.extend(flags);
         let if_there = if args.overwrite { IfThere::Overwrite } else { IfThere::Refuse };
         (RunConfig::resolve(given, data::open)?, if_there)
     };
+    files::refuse_same(&args.out, Path::new(&config.data))?;
     let outcome = train::train(&config, data::open(&config.data)?, &args.out, if_there)?;
     if args.json {
         return super::print_json(&outcome);
@@ -120,7 +124,7 @@ pub(super) fn run(args: Args) -> Result<()> {
     let mut table = super::table(&["steps", "loss", "seconds", "images/s", "data wait", "unreadable", "checkpoint"]);
     table.add_row([
         outcome.steps.to_string(),
-        format!("{:.4}", outcome.loss),
+        outcome.loss.map_or("-".into(), |loss| format!("{loss:.4}")),
         format!("{:.1}", outcome.seconds),
         format!("{:.1}", outcome.images_per_s),
         format!("{:.1} %", 100.0 * outcome.data_wait),
@@ -128,4 +132,17 @@ pub(super) fn run(args: Args) -> Result<()> {
         outcome.checkpoint.display().to_string(),
     ]);
     super::print(&table.to_string())
+}
+
+/// A run goes on with its own settings: flags that say something else would be passed over.
+fn refuse_others(flags: &toml::Table, config: &RunConfig) -> Result<()> {
+    let own = toml::Table::try_from(config).expect("settings are plain values");
+    match flags.iter().find(|(key, value)| own.get(*key) != Some(*value)) {
+        None => Ok(()),
+        Some((key, value)) => {
+            let flag = key.replace('_', "-");
+            Err(Error::usage(format!("--{flag} {value}: the run that --resume continues has {}", own[key]))
+                .hint(format!("leave --{flag} out, or start a run of its own in another folder")))
+        }
+    }
 }

@@ -27,7 +27,9 @@ pub(super) fn run(args: Args) -> Result<()> {
     let out = args.out.unwrap_or_else(|| args.run.join("report.html"));
     files::write_atomically(&out, report::page(&input).as_bytes())?;
     if args.json {
-        return super::print_json(&json!({ "report": out, "files": input.files, "notes": input.notes }));
+        return super::print_json(
+            &json!({ "report": out.display().to_string(), "files": input.files, "notes": input.notes }),
+        );
     }
     super::print(&out.display().to_string())
 }

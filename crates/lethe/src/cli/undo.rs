@@ -47,8 +47,8 @@ pub(super) struct Args {
     #[arg(long, default_value = "cpu")]
     device: String,
     /// [default: all cores]
-    #[arg(long, value_name = "N")]
-    threads: Option<std::num::NonZeroUsize>,
+    #[arg(long, value_name = "N", value_parser = config::threads)]
+    threads: Option<usize>,
     /// Print the outcome as one JSON object
     #[arg(long)]
     json: bool,
@@ -121,7 +121,7 @@ pub(super) fn run(args: Args) -> Result<()> {
         normalize: args.normalize.as_deref(),
         image_size: args.image_size,
         device: config::device(&args.device)?,
-        threads: args.threads.map_or_else(config::available_threads, std::num::NonZero::get),
+        threads: args.threads.unwrap_or_else(config::available_threads),
         settings: &args.settings.resolve()?,
     })?;
     if args.json { super::print_json(&outcome) } else { print(&outcome) }

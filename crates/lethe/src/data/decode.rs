@@ -29,6 +29,9 @@ pub(super) fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
     if bytes.is_empty() {
         return Err("the file is empty".into());
     }
+    if bytes.starts_with(&[0xFF, 0xD8]) && is_cut_off(bytes) {
+        return Err("it is cut off: a JPEG without its end marker".into());
+    }
     // Nothing outside the closure is left half-changed: it only reads `bytes`.
     let decoded = catch_unwind(AssertUnwindSafe(|| {
         let mut reader =
@@ -48,4 +51,20 @@ pub(super) fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
         return Err("it has no pixels".into());
     }
     Ok(image)
+}
+
+/// Whether a JPEG ends before its end marker: the decoder would fill what is missing with grey, where Pillow refuses.
+/// An embedded thumbnail has an end marker too, so only what follows the header counts.
+fn is_cut_off(jpeg: &[u8]) -> bool {
+    const START_OF_SCAN: u8 = 0xDA;
+    let mut place = 2;
+    while let Some(&[marker, kind, high, low]) = jpeg.get(place..place + 4) {
+        place += match (marker, kind) {
+            (0xFF, START_OF_SCAN) => return !jpeg[place..].windows(2).rev().any(|pair| pair == [0xFF, 0xD9]),
+            (0xFF, 0xFF) | (0..0xFF, _) => 1, // padding
+            (0xFF, 0x01 | 0xD0..=0xD9) => 2,
+            _ => 2 + usize::from(u16::from_be_bytes([high, low])),
+        };
+    }
+    true
 }

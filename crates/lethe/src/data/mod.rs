@@ -81,7 +81,9 @@ fn open_whole(spec: &str) -> Result<Arc<dyn Dataset>> {
             .hint(format!("get it from {}, unpack it, and pass the folder or file", known.home)));
     }
     let path = Path::new(spec);
-    let what = if path.is_file() {
+    let what = if spec.is_empty() {
+        "the name of the images is empty".into()
+    } else if path.is_file() {
         format!("{spec}: expected a folder of images, or a CIFAR .bin file")
     } else {
         format!("{spec}: no such folder, file or data set")

@@ -30,8 +30,11 @@ impl Subset {
         };
         let end = skip.checked_add(n).filter(|&end| end <= whole.len() && n > 0);
         let Some(end) = end else {
-            return Err(Error::usage(format!("{shown}: images {skip} to {skip} + {n} of {}", whole.len()))
-                .hint("n must be at least 1 and skip + n at most the number of images"));
+            return Err(Error::usage(format!(
+                "{shown}: asks for {n} images after the first {skip}, of {}",
+                whole.len()
+            ))
+            .hint("n must be at least 1 and skip + n at most the number of images"));
         };
         Ok(Self::take(whole, skip..end, seed))
     }

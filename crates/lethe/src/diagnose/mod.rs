@@ -85,6 +85,9 @@ pub struct Side {
     pub by_class: IndexMap<String, f64>,
     /// The same with the two views of an image as groups, and `alignment`, `lidar`.
     pub by_pair: IndexMap<String, f64>,
+    /// Why a measure is not there, by its name: `alpha_req` of a stage with fewer than 11 directions.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub skipped: IndexMap<String, String>,
     /// Accuracy by protocol (`knn-20`, `knn-200`, `linear`), leave-one-out for k-NN on the training side; empty without labels.
     pub accuracy: IndexMap<String, f64>,
 }

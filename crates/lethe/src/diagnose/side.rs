@@ -73,8 +73,8 @@ impl SideFeatures {
     }
 }
 
-/// All measures of a stage but the accuracies. One that cannot be taken is left out, and said unless it is in the
-/// nature of a narrow stage or a small set.
+/// All measures of a stage but the accuracies. One that cannot be taken is left out with the reason, which is said too
+/// unless it is in the nature of a narrow stage or a small set.
 pub(super) fn measure(features: &SideFeatures, stage: usize, eps2: f64, place: &str) -> Result<Side> {
     let mut side = Side::default();
     let plain = features.plain.stages[stage].1.mapv(f64::from);
@@ -83,13 +83,20 @@ pub(super) fn measure(features: &SideFeatures, stage: usize, eps2: f64, place: &
     let pairs = features.pairs.stages[stage].1.mapv(f64::from);
     let pairs =
         Rows::new(pairs.view(), Groups::Pairs, eps2).map_err(|error| Error::failed(format!("{place}: {error}")))?;
-    let take = |into: &mut IndexMap<String, f64>, rows: &Rows, wanted: &dyn Fn(Needs) -> bool, beside: &[&str]| {
+    let mut skipped = IndexMap::new();
+    let mut take = |into: &mut IndexMap<String, f64>, rows: &Rows, wanted: &dyn Fn(Needs) -> bool, beside: &[&str]| {
         for measure in MEASURES.iter().filter(|m| wanted(m.needs) || beside.contains(&m.name)) {
-            match (measure.of)(rows) {
-                Ok(value) => drop(into.insert(measure.name.into(), value)),
-                Err(MeasureError::TooFewDirections { .. } | MeasureError::TooFewRows { .. }) => {}
-                Err(error) => progress::say(&format!("warning: {place}: no {}: {error}", measure.name)),
+            let error = match (measure.of)(rows) {
+                Ok(value) => {
+                    into.insert(measure.name.into(), value);
+                    continue;
+                }
+                Err(error) => error,
+            };
+            if !matches!(error, MeasureError::TooFewDirections { .. } | MeasureError::TooFewRows { .. }) {
+                progress::say(&format!("warning: {place}: no {}: {error}", measure.name));
             }
+            skipped.insert(measure.name.to_owned(), error.to_string());
         }
     };
     take(&mut side.measures, &rows, &|needs| needs == Needs::Rows, &[]);
@@ -97,6 +104,7 @@ pub(super) fn measure(features: &SideFeatures, stage: usize, eps2: f64, place: &
         take(&mut side.by_class, &rows, &|needs| needs == Needs::Groups, &["coding_rate"]);
     }
     take(&mut side.by_pair, &pairs, &|needs| needs != Needs::Rows, &["coding_rate"]);
+    side.skipped = skipped;
     Ok(side)
 }
 

@@ -88,7 +88,7 @@ impl FromStr for Stem {
             "cifar" => Ok(Stem::Cifar),
             "cifar-pad2" => Ok(Stem::CifarPad2),
             "imagenet" => Ok(Stem::Imagenet),
-            _ => Err(Error::usage(format!("unknown stem {text:?}")).hint("cifar, cifar-pad2 or imagenet")),
+            _ => Err(Error::usage("expected cifar, cifar-pad2 or imagenet")),
         }
     }
 }

@@ -170,10 +170,16 @@ pub fn evaluate(
     }
     let images = train.dataset().len();
     if let Some(protocol) = protocols.iter().find(|protocol| images < protocol.least_images) {
+        let enough = PROTOCOLS.iter().filter(|protocol| images >= protocol.least_images);
+        let enough: Vec<&str> = enough.map(|protocol| protocol.name).collect();
         return Err(Error::usage(format!(
             "{} needs at least {} training images, there are {images}",
             protocol.name, protocol.least_images
-        )));
+        ))
+        .hint(match enough.as_slice() {
+            [] => "name more images".to_owned(),
+            names => format!("--protocol {}", names.join(",")),
+        }));
     }
     let progress = Progress::new("features", "images", (images + test.dataset().len()) as u64);
     let side = |loader| extract(model.encoder.as_ref(), &model.weights, loader, stages, &progress);

@@ -2,10 +2,10 @@
 
 use indexmap::IndexMap;
 
-use super::UndoRow;
 use super::charts::Figure;
 use super::plots::{Axis, LineChart, Series};
 use crate::run::{Kind, MetricRow};
+use crate::undo::StepRow;
 
 /// Points of a curve at most; more are averaged in groups.
 const POINTS: usize = 240;
@@ -65,7 +65,7 @@ fn figure(title: &str, reading: &str, series: Vec<Series>) -> Figure {
 }
 
 /// One figure a number of `undo.jsonl`, one line a repair.
-pub(super) fn undoing(rows: &[UndoRow]) -> Vec<Figure> {
+pub(super) fn undoing(rows: &[StepRow]) -> Vec<Figure> {
     const WORDS: &[(&str, &str, &str)] = &[
         ("ssl", "Self-supervised loss", "The task the encoder was pre-trained on."),
         (
@@ -83,32 +83,28 @@ pub(super) fn undoing(rows: &[UndoRow]) -> Vec<Figure> {
         ("lr", "Learning rate", "How large a step the optimiser takes."),
         ("grad_norm", "Length of the hypergradient", "How strongly the outer objective pulls on the late stages."),
     ];
-    let numbers = |row: &UndoRow| -> Vec<(String, f64)> {
-        let nested = row.values.get("terms").and_then(|v| v.as_object()).into_iter().flatten();
-        let numbers = row.values.iter().chain(nested).filter_map(|(key, value)| Some((key.clone(), value.as_f64()?)));
-        numbers.filter(|(key, _)| key != "epoch" && key != "seconds").collect()
-    };
     let mut repairs: Vec<&str> = Vec::new();
-    let mut keys: Vec<String> = Vec::new();
-    let mut curves: IndexMap<(String, &str), Vec<(f64, f64)>> = IndexMap::new();
+    let mut keys: Vec<&str> = Vec::new();
+    let mut curves: IndexMap<(&str, &str), Vec<(f64, f64)>> = IndexMap::new();
     for row in rows {
         if !repairs.contains(&row.repair.as_str()) {
             repairs.push(&row.repair);
         }
-        for (key, value) in numbers(row) {
+        let terms = row.terms.iter().map(|(key, value)| (key.as_str(), *value));
+        for (key, value) in terms.chain([("lr", row.lr), ("grad_norm", row.grad_norm)]) {
             if !keys.contains(&key) {
-                keys.push(key.clone());
+                keys.push(key);
             }
-            curves.entry((key, &row.repair)).or_default().push((row.step, value));
+            curves.entry((key, &row.repair)).or_default().push((row.step as f64, value));
         }
     }
     keys.sort_by_key(|key| WORDS.iter().position(|(known, ..)| known == key).unwrap_or(WORDS.len()));
     let figures = keys.into_iter().map(|key| {
         let known = WORDS.iter().find(|(known, ..)| *known == key);
-        let (title, reading) = known.map_or((key.as_str(), ""), |(_, title, reading)| (title, reading));
+        let (title, reading) = known.map_or((key, ""), |(_, title, reading)| (title, reading));
         let series = repairs.iter().enumerate().filter_map(|(i, repair)| {
             let name = if repairs.len() > 1 { repair } else { "" };
-            Some(line(i, name, thinned(curves.get(&(key.clone(), *repair))?)))
+            Some(line(i, name, thinned(curves.get(&(key, *repair))?)))
         });
         figure(title, reading, series.collect())
     });

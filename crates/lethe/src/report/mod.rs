@@ -11,13 +11,13 @@ mod read;
 
 use std::path::{Path, PathBuf};
 
-use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::diagnose::Diagnosis;
 use crate::error::Result;
 use crate::files;
 use crate::run::MetricRow;
+use crate::undo::StepRow;
 use crate::views::BadSample;
 
 pub use page::page;
@@ -41,7 +41,8 @@ pub struct ReportInput {
     pub settings: Option<String>,
     pub metrics: Vec<MetricRow>,
     pub diagnosis: Option<Diagnosis>,
-    pub undo: Vec<UndoRow>,
+    /// Several repairs in one report are drawn in one chart.
+    pub undo: Vec<StepRow>,
     pub before_after: Option<BeforeAfter>,
     /// `evaluation.json`.
     pub evaluation: Option<serde_json::Value>,
@@ -50,17 +51,6 @@ pub struct ReportInput {
     pub notes: Vec<String>,
     /// The files it was read from.
     pub files: Vec<String>,
-}
-
-/// A line of `undo.jsonl`: one outer step. Every number beside `step` becomes a curve (`ssl`, `js`, `coding_rate_reduction`, ...).
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct UndoRow {
-    pub step: f64,
-    /// As in `--repair`: several repairs in one report are drawn in one chart.
-    #[serde(default)]
-    pub repair: String,
-    #[serde(flatten)]
-    pub values: IndexMap<String, serde_json::Value>,
 }
 
 /// `before_after.json`: the same numbers of an encoder before and after `undo`.

@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 
 use super::ReportInput;
 use crate::error::{At, Error, Result};
+use crate::files::{expect_folder, read_text};
 
 /// Reads what is there of `config.toml`, `metrics.jsonl`, `diagnosis.json`, `undo.jsonl`, `before_after.json`,
 /// `evaluation.json` and `bad_samples.jsonl`, in `folder` itself or one folder below it.
@@ -16,7 +17,7 @@ pub fn read_folder(folder: &Path) -> Result<ReportInput> {
     let mut reader = Reader::open(folder)?;
     let mut input = ReportInput { title: title(folder), ..ReportInput::default() };
     if let Some(path) = reader.one("config.toml") {
-        let text = text(&path)?;
+        let text = read_text(&path)?;
         toml::from_str::<toml::Table>(&text).map_err(|error| toml_error(&text, &error)).at(&path)?;
         input.settings = Some(text);
     }
@@ -62,6 +63,7 @@ struct Reader {
 
 impl Reader {
     fn open(root: &Path) -> Result<Self> {
+        expect_folder(root)?;
         let mut below = Vec::new();
         for entry in std::fs::read_dir(root).at(root)? {
             let path = entry.at(root)?.path();
@@ -100,7 +102,7 @@ impl Reader {
 
     /// One JSON object a line. A last line that was cut off, as a killed run leaves it, becomes a note.
     fn lines<T: DeserializeOwned>(&mut self, path: &Path) -> Result<Vec<T>> {
-        let text = text(path)?;
+        let text = read_text(path)?;
         let mut rows = Vec::new();
         for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             match serde_json::from_str(line) {
@@ -120,12 +122,8 @@ fn short(root: &Path, path: &Path) -> String {
     path.strip_prefix(root).unwrap_or(path).display().to_string()
 }
 
-fn text(path: &Path) -> Result<String> {
-    String::from_utf8(std::fs::read(path).at(path)?).map_err(|_| Error::failed("not UTF-8 text").at(path))
-}
-
 fn json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    serde_json::from_str(&text(path)?)
+    serde_json::from_str(&read_text(path)?)
         .map_err(|error| Error::failed(format!("line {}: {}", error.line(), without_place(&error))).at(path))
 }
 

@@ -32,8 +32,11 @@ impl RunFolder {
     /// When it has no `config.toml`.
     pub fn open(path: &Path) -> Result<Self> {
         let folder = Self { path: path.to_owned() };
+        files::expect_folder(path)?;
         if !folder.config_path().is_file() {
-            return Err(Error::failed("not a run folder: it has no config.toml").at(path));
+            return Err(Error::failed("not a run folder: it has no config.toml")
+                .at(path)
+                .hint("name the --out folder of `lethe pretrain`"));
         }
         Ok(folder)
     }
@@ -61,7 +64,8 @@ impl RunFolder {
             }
             _ => {}
         }
-        std::fs::create_dir_all(&checkpoints).at(&checkpoints)?;
+        files::make_folder(path)?;
+        files::make_folder(&checkpoints)?;
         if if_there == IfThere::Overwrite {
             folder.clear()?;
         }

@@ -147,8 +147,8 @@ impl StepLog {
         format!("epoch {}/{epochs}{loss} data_wait {:.0} %", epoch + 1, 100.0 * self.data_wait())
     }
 
-    pub(super) fn epoch_loss(&self) -> f64 {
-        self.last.as_ref().map_or(f64::NAN, |row| row.loss)
+    pub(super) fn epoch_loss(&self) -> Option<f64> {
+        self.last.as_ref().map(|row| row.loss)
     }
 
     pub(super) fn seconds(&self) -> f64 {

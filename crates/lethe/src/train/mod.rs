@@ -13,7 +13,6 @@ use crate::config::{self, RunConfig};
 use crate::data::Dataset;
 use crate::encoders::Part;
 use crate::error::Result;
-use crate::files;
 use crate::interrupt;
 use crate::methods;
 use crate::nn::Mode;
@@ -36,8 +35,8 @@ const PREFETCH: usize = 3;
 #[derive(Debug, serde::Serialize)]
 pub struct Outcome {
     pub steps: u64,
-    /// Mean loss of the last epoch.
-    pub loss: f64,
+    /// Mean loss of the last epoch; none where the run had ended already.
+    pub loss: Option<f64>,
     /// Over all sittings.
     pub seconds: f64,
     /// Of this sitting, waiting included.
@@ -45,6 +44,7 @@ pub struct Outcome {
     /// Share of this sitting in which training waited for images.
     pub data_wait: f64,
     pub bad_samples: usize,
+    #[serde(serialize_with = "crate::files::as_text")]
     pub checkpoint: PathBuf,
 }
 
@@ -87,7 +87,8 @@ pub fn train(config: &RunConfig, dataset: Arc<dyn Dataset>, out: &Path, if_there
         let mut batches = loader.epoch(epoch, (training.step % steps_per_epoch) as usize);
         while let Some(batch) = log.wait_for(|| batches.next()) {
             let lr = schedule.at(training.step);
-            let inputs = batch?.tensors(device, config.precision.kind());
+            let batch = batch.map_err(|error| loader.with_bad_samples(error, &folder.bad_samples_path()))?;
+            let inputs = batch.tensors(device, config.precision.kind());
             let loss = method.loss(&net, &training.weights, &inputs, Mode::Train)?;
             let gradients = training.weights.gradients(&loss.total, false)?;
             if device == Device::Cpu {
@@ -118,7 +119,7 @@ pub fn train(config: &RunConfig, dataset: Arc<dyn Dataset>, out: &Path, if_there
             folder.remove_step_checkpoints_before(training.step)?;
             saved = Instant::now();
         }
-        write_bad_samples(&folder, &loader)?;
+        loader.list_bad_samples(&folder.bad_samples_path())?;
     }
     folder.remove_step_checkpoints_before(u64::MAX)?;
     Ok(Outcome {
@@ -141,13 +142,4 @@ fn loader_settings(config: &RunConfig) -> LoaderSettings {
         prefetch: PREFETCH,
         bad_budget: config.bad_budget,
     }
-}
-
-fn write_bad_samples(folder: &RunFolder, loader: &Loader) -> Result<()> {
-    let bad = loader.bad_samples();
-    if bad.is_empty() {
-        return Ok(());
-    }
-    let lines: Vec<String> = bad.iter().filter_map(|sample| serde_json::to_string(sample).ok()).collect();
-    files::write_atomically(&folder.bad_samples_path(), (lines.join("\n") + "\n").as_bytes())
 }

@@ -8,7 +8,7 @@ use tch::Device;
 use crate::checkpoint::{self, Meta, State};
 use crate::config::RunConfig;
 use crate::encoders::Part;
-use crate::error::{Error, Result};
+use crate::error::{At, Error, Result};
 use crate::methods::Method;
 use crate::nn::Weights;
 use crate::optim::{self, Optimizer};
@@ -49,7 +49,7 @@ impl Training {
                     progress::say(&format!("resuming from {} (step {})", path.display(), self.step));
                     return Ok(());
                 }
-                Err(error) => progress::say(&format!("passing over {}: {error}", path.display())),
+                Err(error) => progress::say(&format!("passing over {error}")),
             }
         }
         match checkpoints.first() {
@@ -67,16 +67,16 @@ impl Training {
         let state = checkpoint::open_state(&checkpoint::state_path(path))?;
         let opened = checkpoint::open(path)?;
         let number = |key: &str| state.progress.get(key).and_then(|value| value.parse::<u64>().ok());
-        let step = number("step").ok_or_else(|| Error::failed("its state does not say the step"))?;
+        let step = number("step").ok_or_else(|| Error::failed("its state does not say the step").at(path))?;
         if opened.meta.step != Some(step) {
-            return Err(Error::failed("encoder and state are of different steps"));
+            return Err(Error::failed("encoder and state are of different steps").at(path));
         }
         if number("threads") != Some(config.threads as u64) {
             progress::say("this run had another number of threads: it goes on, but not with the same bits");
         }
         let mut read = opened.encoder;
         read.extend(state.head);
-        self.weights = self.weights.filled_from(&read)?;
+        self.weights = self.weights.filled_from(&read).at(path)?;
         self.optimizer.resume(state.optimizer.to_device(self.device));
         self.step = step;
         Ok(())

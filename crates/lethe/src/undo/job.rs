@@ -1,6 +1,7 @@
 //! A repair from a checkpoint to a folder.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -9,12 +10,12 @@ use tch::{Device, Kind, Tensor};
 use super::{Batches, Settings, StepRow, Subject, UndoFolder, Undone, undo};
 use crate::checkpoint::{self, Checkpoint};
 use crate::encoders::Part;
-use crate::error::{Error, Result};
+use crate::error::{At, Error, Result};
 use crate::methods::{self, Method};
 use crate::nn::Weights;
 use crate::rng::{self, Purpose};
 use crate::views::{self, Loader, LoaderSettings, Normalize, Order};
-use crate::{config, data, interrupt, progress};
+use crate::{config, data, files, interrupt, progress};
 
 /// What to repair, with what, and where to.
 pub struct Job<'a> {
@@ -41,6 +42,7 @@ pub struct Outcome {
     pub steps: u64,
     pub seconds: f64,
     pub bad_samples: usize,
+    #[serde(serialize_with = "crate::files::as_text")]
     pub checkpoint: PathBuf,
     /// Numbers of the first and the last step.
     pub first: Option<StepRow>,
@@ -85,6 +87,8 @@ pub fn run(job: &Job) -> Result<Outcome> {
     };
     let loader = Loader::new(dataset, augmentation, loader_settings)?;
 
+    let own = fs::canonicalize(job.checkpoint).at(job.checkpoint)?;
+    files::refuse_same(job.out, own.parent().unwrap_or(&own))?;
     let mut folder = UndoFolder::prepare(job.out, job.overwrite)?;
     let mut table = toml::Table::try_from(settings).expect("settings are plain values");
     table.insert("checkpoint".into(), job.checkpoint.display().to_string().into());
@@ -106,17 +110,31 @@ pub fn run(job: &Job) -> Result<Outcome> {
     let undone = undo(&subject, settings, batches, &mut |row| {
         first.get_or_insert_with(|| row.clone());
         folder.record(row)
-    })?;
+    });
+    let bad = folder.bad_samples_path();
+    let nothing_good = "not one step was good: lower --lr or --alpha";
+    let undone = match undone {
+        Err(error) => Err(loader.with_bad_samples(error, &bad)),
+        Ok(Undone { stopped: Some(error), last: None, .. }) => Err(error.hint(nothing_good)),
+        Ok(undone) => Ok(undone),
+    };
+    let undone = match undone {
+        Err(error) if first.is_none() => {
+            folder.abandon();
+            return Err(error);
+        }
+        undone => undone?,
+    };
 
     meta.image_size = Some(size);
     meta.normalize = Some(normalize);
     meta.method = Some(method_name.to_owned());
     meta.method_settings = Some(method.settings());
     let notes: BTreeMap<String, String> = table.iter().map(|(key, value)| (key.clone(), plain(value))).collect();
-    let bad = loader.bad_samples();
     let on_cpu =
         Undone { weights: undone.weights.to_device(Device::Cpu), head: undone.head.to_device(Device::Cpu), ..undone };
-    let path = folder.save(&on_cpu, &meta, notes, &bad)?;
+    let path = folder.save(&on_cpu, &meta, notes)?;
+    loader.list_bad_samples(&bad)?;
     if let Some(stopped) = on_cpu.stopped {
         let hint = stopped.hint.as_ref().map_or(String::new(), |hint| format!("; {hint}"));
         return Err(stopped.hint(format!("the last good weights are in {}{hint}", path.display())));
@@ -125,7 +143,7 @@ pub fn run(job: &Job) -> Result<Outcome> {
         repair: settings.repair.clone(),
         steps: on_cpu.steps,
         seconds: on_cpu.last.as_ref().map_or(0.0, |row| row.seconds),
-        bad_samples: bad.len(),
+        bad_samples: loader.bad_samples().len(),
         checkpoint: path,
         first,
         last: on_cpu.last,

@@ -4,6 +4,7 @@
 //! and the batch an epoch is resumed at change when it is computed, and nothing else.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -19,6 +20,7 @@ use tch::{Device, Kind, Tensor};
 use super::{Augmentation, Scratch};
 use crate::data::{Dataset, Fault};
 use crate::error::{Error, Result};
+use crate::files;
 use crate::rng::{self, Purpose};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,6 +159,27 @@ impl Loader {
     pub fn bad_samples(&self) -> Vec<BadSample> {
         self.shared.bad_samples()
     }
+
+    /// Writes [`Loader::bad_samples`] to `path`, one JSON object a line; nothing where there are none.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn list_bad_samples(&self, path: &Path) -> Result<()> {
+        let bad = self.bad_samples();
+        if bad.is_empty() {
+            return Ok(());
+        }
+        let lines: Vec<String> = bad.iter().filter_map(|sample| serde_json::to_string(sample).ok()).collect();
+        files::write_atomically(path, (lines.join("\n") + "\n").as_bytes())
+    }
+
+    /// An error that ended an epoch, with the broken images listed in `path` where there are some.
+    pub fn with_bad_samples(&self, error: Error, path: &Path) -> Error {
+        match self.list_bad_samples(path) {
+            Ok(()) if path.exists() => error.hint(format!("mend or remove the images that {} lists", path.display())),
+            _ => error,
+        }
+    }
 }
 
 impl Shared {
@@ -278,10 +301,10 @@ impl Shared {
         let first = self.bad_samples().swap_remove(0);
         let are = if count == 1 { "image is" } else { "images are" };
         Err(Error::failed(format!(
-            "{count} of {images} {are} broken, more than the {allowed} allowed; the first: {}: {}",
+            "{count} of {images} {are} broken, more than the {allowed} allowed (bad_budget {budget}); the first: {}: {}",
             first.name, first.reason
         ))
-        .hint("mend or remove these files, or allow more of them"))
+        .hint("mend or remove the broken images"))
     }
 }
 

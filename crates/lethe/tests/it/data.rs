@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use image::ImageFormat;
 use lethe::data::shapes::{Shapes, ShapesSettings, factors};
 use lethe::data::{self, Dataset};
 use lethe::views::Normalize;
@@ -95,6 +96,37 @@ fn broken_files_are_faults_with_reasons() {
     }
 }
 
+/// Half an image is none: a decoder may fill what is missing with grey, and nobody would know.
+#[test]
+fn images_cut_anywhere_are_faults() {
+    let folder = support::temp_dir();
+    let path = folder.path().join("a.jpg");
+    let picture = image::RgbImage::from_fn(40, 40, |x, y| image::Rgb([x * x, y * x, y * 13].map(|v| v as u8)));
+    let mut whole = Vec::new();
+    for format in [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP, ImageFormat::Bmp] {
+        let mut file = std::io::Cursor::new(Vec::new());
+        picture.write_to(&mut file, format).expect("memory takes all");
+        whole.push((format, file.into_inner()));
+    }
+    // The end marker of a thumbnail in the header is not that of the image; bytes after the image do no harm.
+    let mut thumbnailed = whole[0].1.clone();
+    drop(thumbnailed.splice(2..2, *b"\xff\xe1\x00\x0aThumb\x00\xff\xd9"));
+    let trailed = [&thumbnailed[..], b"more"].concat();
+    whole.push((ImageFormat::Jpeg, thumbnailed));
+    write(&path, &trailed);
+    let dataset = data::open(text(folder.path())).expect("a folder of images");
+    assert!(dataset.image(0).is_ok());
+    for (format, bytes) in whole {
+        write(&path, &bytes);
+        let shown = dataset.image(0).expect("an image");
+        for length in (0..bytes.len()).step_by(1 + bytes.len() / 300).chain([bytes.len() - 1]) {
+            write(&path, &bytes[..length]);
+            let other = dataset.image(0).is_ok_and(|found| found != shown);
+            assert!(!other, "{format:?}: {length} of {} bytes", bytes.len());
+        }
+    }
+}
+
 /// Whatever a file holds, it is an image or a fault.
 #[test]
 fn mutated_files_never_end_the_program() {
@@ -103,7 +135,7 @@ fn mutated_files_never_end_the_program() {
     let jpeg = std::fs::read(support::cifar().join("train/cat/0002.jpg")).expect("CIFAR");
     let picture = image::load_from_memory(&jpeg).expect("an image");
     let mut seeds = vec![jpeg];
-    for format in [image::ImageFormat::Png, image::ImageFormat::WebP, image::ImageFormat::Bmp] {
+    for format in [ImageFormat::Png, ImageFormat::WebP, ImageFormat::Bmp] {
         let mut file = std::io::Cursor::new(Vec::new());
         picture.write_to(&mut file, format).expect("memory takes all");
         seeds.push(file.into_inner());
@@ -209,9 +241,9 @@ fn parts_under_one_seed_share_no_image() {
     assert_eq!(dataset.image(2), whole.image(place));
 
     for (spec, expected) in [
-        ("shapes:n=50@n=51", "@n=51: images 0 to 0 + 51 of 50"),
-        ("shapes:n=50@n=0", "@n=0: images 0 to 0 + 0 of 50"),
-        ("shapes:n=50@skip=50", "@skip=50: images 50 to 50 + 0 of 50"),
+        ("shapes:n=50@n=51", "@n=51: asks for 51 images after the first 0, of 50"),
+        ("shapes:n=50@n=0", "@n=0: asks for 0 images after the first 0, of 50"),
+        ("shapes:n=50@skip=50", "@skip=50: asks for 0 images after the first 50, of 50"),
         ("shapes:n=50@m=3", "@m=3: unknown key \"m\""),
         ("shapes:n=50@n=3,n=4", "@n=3,n=4: n is given twice"),
         ("shapes:n=50@n=-3", "@n=-3: n is \"-3\", expected a whole number"),

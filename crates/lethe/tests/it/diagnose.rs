@@ -103,6 +103,10 @@ fn untrained_encoders_have_memorised_nothing() {
             assert!((reduction - rates["coding_rate_reduction"]).abs() < 1e-9);
             assert_eq!(rates["coding_rate"], side.measures["coding_rate"]);
             assert!(side.by_pair["alignment"] > 0.0 && side.by_pair["lidar"] > 0.0);
+            // What cannot be taken says why.
+            let narrow = ["stem", "stage1"].contains(&cell.stage.as_str());
+            assert_eq!(side.measures.contains_key("alpha_req"), !narrow, "{}", cell.stage);
+            assert_eq!(side.skipped.keys().collect::<Vec<_>>(), if narrow { vec!["alpha_req"] } else { vec![] });
             // 120 images are too few for 200 neighbours.
             assert_eq!(side.accuracy.keys().collect::<Vec<_>>(), ["knn-20", "linear"]);
         }
@@ -213,7 +217,10 @@ fn wrong_use_is_said_in_one_line() {
     error: --data is missing
       hint: name the images the encoder was trained on; only a run folder remembers them
     ");
-    assert_snapshot!(fails(&[text(folder.path()), "--data", data], 1), @"error: DIR: not a run folder: it has no config.toml");
+    assert_snapshot!(fails(&[text(folder.path()), "--data", data], 1), @r"
+    error: DIR: not a run folder: it has no config.toml
+      hint: name the --out folder of `lethe pretrain`
+    ");
     assert_snapshot!(fails(&[text(&path), "--data", "shapes:n=10,size=16"], 2), @"error: 10 images a side are too few to diagnose, expected 20");
     assert!(!out.exists());
 }

@@ -156,7 +156,7 @@ fn a_folder_that_cannot_be_written_to_is_named() {
     fs::create_dir(at("taken")).unwrap();
     insta::assert_snapshot!(failure(&at("absent/x")), @"FOLDER/absent/x: cannot be written: no such file or folder; make its folder first");
     insta::assert_snapshot!(failure(&at("file/x")), @"FOLDER/file/x: cannot be written: a part of the path is a file, not a folder; name another folder");
-    insta::assert_snapshot!(failure(&at("taken")), @"FOLDER/taken: cannot be written: it is a folder;");
+    insta::assert_snapshot!(failure(&at("taken")), @"FOLDER/taken: cannot be written: it is a folder; name a file");
     insta::assert_snapshot!(failure(Path::new("/")), @"/: is not the name of a file;");
     insta::assert_snapshot!(failure(Path::new("/dev/full")), @"/dev/full: cannot be written: no space left on the disk; make room and try again; an earlier file of that name is untouched");
     assert_eq!(fs::read(at("file")).unwrap(), b"old");

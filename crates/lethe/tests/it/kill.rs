@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use lethe::checkpoint;
 
+use crate::pretrain::small_head;
+
 const SIGKILL: i32 = 9;
 
 /// A training by the real program, which writes into `folder`.
@@ -26,16 +28,12 @@ impl Run {
 
     /// Starts it, or goes on with it where there is something to go on with.
     fn spawn(&self) -> Child {
-        let resume = self.folder.join("config.toml").exists().then_some("--resume");
-        Command::new(env!("CARGO_BIN_EXE_lethe"))
-            .args(&self.arguments)
-            .arg("--out")
-            .arg(&self.folder)
-            .args(resume)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
+        let mut program = Command::new(env!("CARGO_BIN_EXE_lethe"));
+        match self.folder.join("config.toml").exists() {
+            true => program.args(["pretrain", "--resume"]),
+            false => program.args(&self.arguments),
+        };
+        program.arg("--out").arg(&self.folder).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
     /// The names of all files of the run, below its folder.
@@ -116,19 +114,22 @@ fn kill_again_and_again(run: &Run, kills: usize, seed: usize) -> usize {
         // Multiples of the golden ratio, modulo 1, fill the interval evenly.
         let moment = ((i + seed) as f64 * 0.618_033_988_75).fract();
         let start = Instant::now();
-        let until = |holds: &dyn Fn() -> bool, child: &mut Child| {
+        // Looking into the folder takes time from the training: often only where the moment counts.
+        let until = |holds: &dyn Fn() -> bool, pause: Duration, child: &mut Child| {
             while !holds() && child.try_wait().unwrap().is_none() {
-                sleep(Duration::from_micros(100));
+                sleep(pause);
             }
         };
+        let (rough, fine) = (Duration::from_millis(5), Duration::from_micros(200));
         if i % 2 == 0 {
-            until(&|| start.elapsed() >= life.mul_f64(moment), &mut child);
+            until(&|| start.elapsed() >= life.mul_f64(moment), fine, &mut child);
         } else {
             let pid = child.id();
-            let saving = || run.is_saving(pid) || start.elapsed() >= life * 4;
-            until(&saving, &mut child);
+            let late = || start.elapsed() >= life * 4;
+            let before = run.whole().len();
+            until(&|| run.whole().len() > before || late(), rough, &mut child);
             sleep(AFTER_A_SAVE.mul_f64(moment));
-            until(&saving, &mut child);
+            until(&|| run.is_saving(pid) || late(), fine, &mut child);
         }
         let _ = child.kill();
         let (pid, status) = (child.id(), child.wait().unwrap());
@@ -146,14 +147,18 @@ fn kill_again_and_again(run: &Run, kills: usize, seed: usize) -> usize {
 #[test]
 #[allow(clippy::print_stdout, reason = "figures for a release, shown by --nocapture")]
 fn killing_a_training_a_hundred_times_loses_nothing() {
-    const ARGUMENTS: &str = "pretrain --method simclr --data shapes:n=64,size=16 --encoder resnet18-w4 --epochs 100000 \
-                             --batch-size 32 --save-every 1 --threads 1";
+    // A start reads the states of all checkpoints: small ones, and few steps between them.
+    let arguments = format!(
+        "pretrain --method simclr --config {} --data shapes:n=8,size=8 --encoder resnet18-w4 --epochs 100000 \
+         --batch-size 8 --save-every 1 --threads 1",
+        small_head("simclr")
+    );
     let folder = tempfile::tempdir().unwrap();
     std::thread::scope(|scope| {
         for half in 0..2 {
-            let folder: &Path = folder.path();
+            let (folder, arguments): (&Path, &str) = (folder.path(), &arguments);
             scope.spawn(move || {
-                let run = Run::new(ARGUMENTS, folder.join(format!("run{half}")));
+                let run = Run::new(arguments, folder.join(format!("run{half}")));
                 let in_a_save = kill_again_and_again(&run, 50, half);
                 println!("{in_a_save} of 50 kills fell into a save; {} files", run.whole().len());
                 assert!(in_a_save >= 10, "only {in_a_save} of 50 kills fell into a save");

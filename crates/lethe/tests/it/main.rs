@@ -1,5 +1,6 @@
 //! All tests of `lethe`, in one binary: they run the real library and the real program.
 
+mod bad_input;
 mod checkpoint;
 mod data;
 mod diagnose;

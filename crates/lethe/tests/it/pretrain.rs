@@ -8,7 +8,7 @@ use lethe::run::{Kind, MetricRow};
 use crate::support::{lethe_err, lethe_ok, temp_dir, text};
 
 /// A file for `--config` with heads that train in no time.
-fn small_head(method: &str) -> &'static str {
+pub(crate) fn small_head(method: &str) -> &'static str {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("small-{method}.toml"));
     let predictor = if method == "byol" { "pred_hidden_dim = 32\n" } else { "" };
     let settings = format!("[method_settings]\nproj_hidden_dim = 32\nproj_output_dim = 16\n{predictor}");
@@ -220,7 +220,7 @@ fn bad_input_gets_one_clear_line() {
     insta::assert_snapshot!(error(&["--config", text(&not_toml)], 2), @"error: [TMP]/broken.toml: line 2: extra `=`, expected nothing");
     let wrong_setting = write("setting.toml", "[method_settings]\ntemprature = 0.1\n");
     insta::assert_snapshot!(error(&["--config", text(&wrong_setting), "--data", "shapes:n=64", "--batch-size", "8"], 2), @"error: [method_settings]: unknown field `temprature`, expected one of `temperature`, `proj_hidden_dim`, `proj_output_dim`");
-    insta::assert_snapshot!(error(&["--resume"], 1), @"error: [TMP]/run: not a run folder: it has no config.toml");
+    insta::assert_snapshot!(error(&["--resume"], 1), @"error: [TMP]/run: no such file or folder");
 }
 
 #[test]

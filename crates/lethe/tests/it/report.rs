@@ -5,8 +5,9 @@ use std::process::{Command, Output};
 
 use insta::assert_snapshot;
 use lethe::diagnose::{Cell, CheckpointRow, Diagnosis, Onset, Side};
-use lethe::report::{BeforeAfter, BeforeAfterRow, Better, UndoRow};
+use lethe::report::{BeforeAfter, BeforeAfterRow, Better};
 use lethe::run::{Kind, MetricRow};
+use lethe::undo::StepRow;
 use lethe::views::BadSample;
 use serde_json::json;
 
@@ -50,6 +51,7 @@ fn cell(checkpoint: usize, stage: usize) -> Cell {
                 ("lidar", 20.0 + 60.0 * depth * learned),
             ]),
             accuracy: named(&[("knn-20", accuracy), ("knn-200", accuracy - 0.02), ("linear", accuracy + 0.04)]),
+            ..Side::default()
         }
     };
     let room = 0.006 + 0.01 * memorised;
@@ -118,10 +120,21 @@ fn fixture(folder: &Path) {
         (0..200u32).map(move |step| {
             let t = f64::from(step) / 200.0;
             let gain = if repair == "umm" { 6.0 } else { 0.5 };
-            let mut values = json!({"epoch": step / 39, "ssl": 4.31 + 0.05 * t, "js": 0.11 * (-3.0 * t * gain / 6.0).exp(),
-                "coding_rate_reduction": 55.0 + gain * (1.0 - (-4.0 * t).exp()), "outer": -50.0 - gain * t, "grad_norm": 1.3 - 0.6 * t, "seconds": 0.8 * t});
-            let values = std::mem::take(values.as_object_mut().expect("an object")).into_iter().collect();
-            UndoRow { step: f64::from(step), repair: repair.into(), values }
+            let terms = [
+                ("ssl", 4.31 + 0.05 * t),
+                ("js", 0.11 * (-3.0 * t * gain / 6.0).exp()),
+                ("coding_rate_reduction", 55.0 + gain * (1.0 - (-4.0 * t).exp())),
+                ("outer", -50.0 - gain * t),
+            ];
+            StepRow {
+                step: u64::from(step) + 1,
+                epoch: 1 + step / 39,
+                repair: repair.into(),
+                terms: terms.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+                grad_norm: 1.3 - 0.6 * t,
+                lr: 3e-4 * (1.0 - t),
+                seconds: 0.8 * t,
+            }
         })
     });
     let row = |what: &str, before, after, unit: &str, better| BeforeAfterRow {
@@ -381,7 +394,10 @@ fn a_folder_above_shows_what_lies_below() {
         std::fs::create_dir(folder.path().join(name)).expect("a folder");
         std::fs::write(
             folder.path().join(name).join("undo.jsonl"),
-            format!("{{\"step\":0,\"repair\":\"{name}\",\"ssl\":4.0}}\n"),
+            format!(
+                "{}\n",
+                json!({"step": 1, "epoch": 1, "repair": name, "ssl": 4.0, "grad_norm": 1.0, "lr": 0.1, "seconds": 1.0})
+            ),
         )
         .expect("a file");
         std::fs::write(folder.path().join(name).join("evaluation.json"), "{}").expect("a file");
@@ -426,7 +442,7 @@ fn errors_name_the_file_and_the_line() {
         exit 1
         error: metrics/metrics.jsonl: line 2: invalid type: string "one", expected u32
     "#);
-    assert_snapshot!(case("undo", "undo.jsonl", b"{\"step\":0}\n\nnonsense\n"), @r#"
+    assert_snapshot!(case("undo", "undo.jsonl", b"\n\nnonsense\n"), @r#"
         exit 1
         error: undo/undo.jsonl: line 3: not JSON (expected ident)
     "#);
