@@ -299,9 +299,9 @@ impl Shared {
             return Ok(());
         }
         let first = self.bad_samples().swap_remove(0);
-        let are = if count == 1 { "image is" } else { "images are" };
+        let are = if count == 1 { "is" } else { "are" };
         Err(Error::failed(format!(
-            "{count} of {images} {are} broken, more than the {allowed} allowed (bad_budget {budget}); the first: {}: {}",
+            "{count} of {images} images {are} broken, more than the {allowed} allowed (bad_budget {budget}); the first: {}: {}",
             first.name, first.reason
         ))
         .hint("mend or remove the broken images"))

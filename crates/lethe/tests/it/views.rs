@@ -387,13 +387,13 @@ fn too_many_broken_images_are_an_error_that_names_the_first() {
     let (error, _) = run(100, &[5], 0.0); // ... unless none is
     assert_eq!(
         error.as_deref(),
-        Some("1 of 100 image is broken, more than the 0 allowed; the first: shapes/005: made so")
+        Some("1 of 100 images is broken, more than the 0 allowed (bad_budget 0); the first: shapes/005: made so")
     );
     assert_eq!(run(100, &[5, 9], 0.02), (None, 2));
     let all: Vec<usize> = (0..100).collect();
     let (error, _) = run(100, &all, 0.5);
     let error = error.expect("an error");
-    assert!(error.contains("of 100 images are broken, more than the 50 allowed; the first: shapes/0"), "{error}");
+    assert!(error.contains("of 100 images are broken, more than the 50 allowed (bad_budget 0.5); the first: shapes/0"), "{error}");
 }
 
 #[test]
