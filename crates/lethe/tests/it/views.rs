@@ -393,7 +393,10 @@ fn too_many_broken_images_are_an_error_that_names_the_first() {
     let all: Vec<usize> = (0..100).collect();
     let (error, _) = run(100, &all, 0.5);
     let error = error.expect("an error");
-    assert!(error.contains("of 100 images are broken, more than the 50 allowed (bad_budget 0.5); the first: shapes/0"), "{error}");
+    assert!(
+        error.contains("of 100 images are broken, more than the 50 allowed (bad_budget 0.5); the first: shapes/0"),
+        "{error}"
+    );
 }
 
 #[test]
