@@ -160,9 +160,7 @@ inline __attribute__((always_inline)) void sum_plane(
         for (int64_t lane = 0; lane < LANES; ++lane) sums[k] += few[k][lane];
 }
 
-// Coefficients of each channel: to_dy = c0 u + c1 xhat + c2 and to_x = c3 dy + c4 u + c5 xhat + c6.
-constexpr int64_t COEFFICIENTS = 7;
-
+// With seven coefficients k a channel: to_dy = k0 u + k1 xhat + k2 and to_x = k3 dy + k4 u + k5 xhat + k6.
 template <typename T>
 inline __attribute__((always_inline)) void combine_rows(
     const T* dy, const T* u, const T* x, const T* mean, const T* r, const T* k, int64_t channels, int64_t from,

@@ -79,7 +79,7 @@ impl UndoFolder {
 
     /// Removes the settings and the log of a repair that failed before its first good step, and the folder if it is
     /// empty then.
-    pub fn abandon(self) {
+    pub fn abandon(&self) {
         for name in [LOG, SETTINGS] {
             let _ = fs::remove_file(self.path.join(name));
         }

@@ -112,19 +112,17 @@ pub fn run(job: &Job) -> Result<Outcome> {
         folder.record(row)
     });
     let bad = folder.bad_samples_path();
-    let nothing_good = "not one step was good: lower --lr or --alpha";
     let undone = match undone {
         Err(error) => Err(loader.with_bad_samples(error, &bad)),
-        Ok(Undone { stopped: Some(error), last: None, .. }) => Err(error.hint(nothing_good)),
-        Ok(undone) => Ok(undone),
-    };
-    let undone = match undone {
-        Err(error) if first.is_none() => {
-            folder.abandon();
-            return Err(error);
+        Ok(Undone { stopped: Some(error), last: None, .. }) => {
+            Err(error.hint("not one step was good: lower --lr or --alpha"))
         }
-        undone => undone?,
+        whole => whole,
     };
+    if undone.is_err() && first.is_none() {
+        folder.abandon();
+    }
+    let undone = undone?;
 
     meta.image_size = Some(size);
     meta.normalize = Some(normalize);
