@@ -31,6 +31,8 @@ pub struct Curves {
     means: Array2<f64>,
     /// `[stages, checkpoints, replicates]`
     deviations: Array3<f64>,
+    /// Images whose signs were changed, where that is all there is to a replicate.
+    signs: Option<usize>,
 }
 
 impl Curves {
@@ -100,6 +102,7 @@ impl Curves {
             epochs: epochs.to_vec(),
             means: mean.into_shape_with_order((stages, checkpoints)).expect("the same size"),
             deviations: deviations.into_shape_with_order((stages, checkpoints, replicates)).expect("the same size"),
+            signs: (runs.len() == 1).then_some(images),
         })
     }
 
@@ -123,7 +126,7 @@ impl Curves {
         }
         let centred = &replicates - &replicates.mean_axis(Axis(0)).expect("replicates");
         let deviations = centred.permuted_axes([1, 2, 0]).as_standard_layout().into_owned();
-        Ok(Self { epochs: epochs.to_vec(), means: curves.to_owned(), deviations })
+        Ok(Self { epochs: epochs.to_vec(), means: curves.to_owned(), deviations, signs: None })
     }
 
     pub fn epochs(&self) -> &[f64] {
@@ -150,6 +153,26 @@ impl Curves {
     /// `[checkpoints, replicates]`
     pub(crate) fn deviations(&self, stage: usize) -> ArrayView2<'_, f64> {
         self.deviations.index_axis(Axis(0), stage)
+    }
+
+    /// Contrasts `[contrasts, checkpoints]` of a stage's curve and of its deviations, `[contrasts]` and
+    /// `[contrasts, replicates]`, over their standard errors. One without an error is 0: nothing is known of it.
+    pub(crate) fn studentised(&self, stage: usize, contrasts: ArrayView2<f64>) -> (Vec<f64>, Array2<f64>) {
+        let mut found = contrasts.dot(&self.curve(stage)).to_vec();
+        let mut drawn = contrasts.dot(&self.deviations(stage));
+        for (found, mut drawn) in found.iter_mut().zip(drawn.outer_iter_mut()) {
+            let error = (drawn.dot(&drawn) / drawn.len() as f64).sqrt();
+            let over = if error > 0.0 { 1.0 / error } else { 0.0 };
+            *found *= over;
+            drawn *= over;
+            // A change of signs leaves the sum of squares, so that the error which this replicate would estimate of
+            // itself, smaller the further out it lies, has a closed form.
+            if let Some(n) = self.signs {
+                let n = n as f64;
+                drawn.mapv_inplace(|value| value * ((n - 1.0) / (n - value * value).max(1.0)).sqrt());
+            }
+        }
+        (found, drawn)
     }
 
     /// A stage's value at checkpoint `to` less that at `from`, with the interval of 95 % that its replicates give.

@@ -24,7 +24,7 @@
 //! stages together (Romano and Wolf 2005, step-down), so that of diagnoses without any onset at most one in forty
 //! reports one. `None` is no proof that nothing rose.
 
-use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
+use ndarray::{Array1, Array2, ArrayView1};
 use rayon::prelude::*;
 
 use crate::curves::{Curves, Interval, interval, upper_quantile};
@@ -53,20 +53,16 @@ pub struct Onset {
 
 /// The onset of every stage; `None` where none is seen.
 pub fn onsets(curves: &Curves) -> Vec<Option<Onset>> {
-    let rises: Vec<Rise> = (0..curves.stages())
-        .into_par_iter()
-        .map(|stage| Rise::of(curves.curve(stage), curves.deviations(stage)))
-        .collect();
+    let rises: Vec<Rise> = (0..curves.stages()).into_par_iter().map(|stage| Rise::of(curves, stage)).collect();
     let ps = family_wise(&rises);
-    let onset = |(stage, (rise, p)): (usize, (&Rise, f64))| {
-        (p <= ONE_SIDE).then(|| onset(curves.epochs(), curves.curve(stage), curves.deviations(stage), rise, p))
-    };
+    let onset = |(stage, (rise, p)): (usize, (&Rise, f64))| (p <= ONE_SIDE).then(|| onset(curves, stage, rise, p));
     rises.par_iter().zip(ps).enumerate().map(onset).collect()
 }
 
-fn onset(epochs: &[f64], curve: ArrayView1<f64>, deviations: ArrayView2<f64>, rise: &Rise, p: f64) -> Onset {
+fn onset(curves: &Curves, stage: usize, rise: &Rise, p: f64) -> Onset {
+    let (epochs, curve) = (curves.epochs(), curves.curve(stage));
     let latest = rise.latest();
-    let earliest = earliest(epochs, curve, deviations, latest);
+    let earliest = earliest(curves, stage, latest);
     let abrupt = earliest.is_some();
     let interval_of_onset = [earliest.unwrap_or(epochs[0]), epochs[latest]];
     let epoch = best_ramp(epochs, curve).clamp(interval_of_onset[0], interval_of_onset[1]);
@@ -80,7 +76,7 @@ fn onset(epochs: &[f64], curve: ArrayView1<f64>, deviations: ArrayView2<f64>, ri
         epoch,
         interval: interval_of_onset,
         abrupt,
-        rise: interval(contrast.dot(&curve), contrast.dot(&deviations).to_vec()),
+        rise: interval(contrast.dot(&curve), contrast.dot(&curves.deviations(stage)).to_vec()),
         p,
     }
 }
@@ -94,8 +90,8 @@ struct Rise {
 }
 
 impl Rise {
-    fn of(curve: ArrayView1<f64>, deviations: ArrayView2<f64>) -> Self {
-        let checkpoints = curve.len();
+    fn of(curves: &Curves, stage: usize) -> Self {
+        let checkpoints = curves.checkpoints();
         let mut rows = Vec::new();
         let mut ends = Vec::new();
         for end in 1..checkpoints {
@@ -114,9 +110,9 @@ impl Rise {
                 }
             }
         }
-        let (found, drawn) = studentised(rows, curve, deviations);
+        let (found, drawn) = curves.studentised(stage, matrix(rows).view());
         let mut largest = vec![f64::NEG_INFINITY; checkpoints];
-        let mut replicates = Array2::from_elem((checkpoints, deviations.ncols()), f64::NEG_INFINITY);
+        let mut replicates = Array2::from_elem((checkpoints, curves.replicates()), f64::NEG_INFINITY);
         for end in 1..checkpoints {
             let (before, mut here) = replicates.multi_slice_mut((ndarray::s![end - 1, ..], ndarray::s![end, ..]));
             here.assign(&before);
@@ -168,8 +164,9 @@ fn family_wise(rises: &[Rise]) -> Vec<f64> {
 }
 
 /// The left end of the first part of the time before checkpoint `latest` in which an abrupt onset is not refused.
-fn earliest(epochs: &[f64], curve: ArrayView1<f64>, deviations: ArrayView2<f64>, latest: usize) -> Option<f64> {
-    let refused = |after: usize, by: f64| refuses_abrupt(epochs, after, by, curve, deviations);
+fn earliest(curves: &Curves, stage: usize, latest: usize) -> Option<f64> {
+    let epochs = curves.epochs();
+    let refused = |after: usize, by: f64| refuses_abrupt(curves, stage, after, by);
     (1..=latest).find_map(|after| {
         let (from, to) = (epochs[after - 1], epochs[after]);
         if refused(after, to) {
@@ -185,8 +182,8 @@ fn earliest(epochs: &[f64], curve: ArrayView1<f64>, deviations: ArrayView2<f64>,
 ///
 /// With `by` for the unknown onset the mean rates since are too high by the less the later they are, so that what holds
 /// for the onset holds for `by`.
-fn refuses_abrupt(epochs: &[f64], after: usize, by: f64, curve: ArrayView1<f64>, deviations: ArrayView2<f64>) -> bool {
-    let checkpoints = epochs.len();
+fn refuses_abrupt(curves: &Curves, stage: usize, after: usize, by: f64) -> bool {
+    let (epochs, checkpoints) = (curves.epochs(), curves.checkpoints());
     let since = |range: std::ops::Range<usize>| epochs[range].iter().map(|at| at - by).sum::<f64>();
     let mut rows = Vec::new();
     for split in after + 1..checkpoints {
@@ -214,9 +211,9 @@ fn refuses_abrupt(epochs: &[f64], after: usize, by: f64, curve: ArrayView1<f64>,
     if rows.is_empty() {
         return false;
     }
-    let (found, drawn) = studentised(rows, curve, deviations);
+    let (found, drawn) = curves.studentised(stage, matrix(rows).view());
     let found = found.iter().fold(f64::NEG_INFINITY, |most, &value| most.max(value));
-    let mut most = vec![f64::NEG_INFINITY; deviations.ncols()];
+    let mut most = vec![f64::NEG_INFINITY; curves.replicates()];
     for row in drawn.outer_iter() {
         for (most, &value) in most.iter_mut().zip(row) {
             *most = most.max(value);
@@ -237,19 +234,10 @@ fn ends(split: usize, end: usize) -> impl Iterator<Item = usize> {
     [1, 4].into_iter().filter(move |length| *length < all).chain([all]).map(move |length| split + length)
 }
 
-/// Contrasts of the curve and of its deviations, `[contrasts]` and `[contrasts, replicates]`, over their standard errors.
-/// One without an error is 0: nothing is known of it.
-fn studentised(rows: Vec<Vec<f64>>, curve: ArrayView1<f64>, deviations: ArrayView2<f64>) -> (Vec<f64>, Array2<f64>) {
-    let contrasts = Array2::from_shape_vec((rows.len(), curve.len()), rows.concat()).expect("rows of one length");
-    let mut found = contrasts.dot(&curve).to_vec();
-    let mut drawn = contrasts.dot(&deviations);
-    for (found, mut drawn) in found.iter_mut().zip(drawn.outer_iter_mut()) {
-        let error = (drawn.dot(&drawn) / drawn.len() as f64).sqrt();
-        let over = if error > 0.0 { 1.0 / error } else { 0.0 };
-        *found *= over;
-        drawn *= over;
-    }
-    (found, drawn)
+/// Rows of one length.
+fn matrix(rows: Vec<Vec<f64>>) -> Array2<f64> {
+    let columns = rows[0].len();
+    Array2::from_shape_vec((rows.len(), columns), rows.concat()).expect("rows of one length")
 }
 
 /// Adds `weight` times the mean over a range.

@@ -28,7 +28,7 @@ enum Shape {
 
 const SHAPES: [Shape; 5] = [Shape::Step, Shape::Ramp, Shape::ShortRamp, Shape::Saturating, Shape::Hump];
 /// The rise, in standard errors of the difference between the last checkpoint and the first.
-const STRENGTHS: [f64; 5] = [3.0, 5.0, 8.0, 15.0, 40.0];
+const STRENGTHS: [f64; 6] = [1.0, 2.0, 4.0, 8.0, 16.0, 40.0];
 const CHECKPOINTS: [usize; 6] = [5, 8, 12, 20, 30, 40];
 
 struct Trial {
