@@ -6,6 +6,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use rand_distr::{ChiSquared, Distribution, StandardNormal};
 
 use crate::error::{MeasureError, Result};
+use crate::rows::check;
 
 /// The fewest replicates of which a quantile of 97.5 % says something.
 pub const LEAST_REPLICATES: usize = 199;
@@ -47,7 +48,7 @@ impl Curves {
     /// two runs say next to nothing about runs in general, three little. Give runs one by one to ask about each.
     ///
     /// # Errors
-    /// Not finite, fewer than 20 images, no run, runs of different shapes, fewer than two checkpoints, epochs that do
+    /// Not finite or beyond 1e100, fewer than 20 images, no run, runs of different shapes, fewer than two checkpoints, epochs that do
     /// not grow, fewer than 199 replicates.
     pub fn from_images(epochs: &[f64], runs: &[ArrayView3<f64>], replicates: usize, seed: u64) -> Result<Self> {
         let Some(first) = runs.first() else { return Err(MeasureError::TooFewRows { rows: 0, needed: 1 }) };
@@ -62,7 +63,7 @@ impl Curves {
                 return Err(MeasureError::Length { what: "values in a run", found, expected });
             }
             for (stage, rows) in run.outer_iter().enumerate() {
-                check_finite(rows).map_err(|error| error.below(stage * checkpoints))?;
+                check(rows).map_err(|error| error.below(stage * checkpoints))?;
             }
         }
         let cells = stages * checkpoints;
@@ -111,7 +112,7 @@ impl Curves {
     /// checkpoints alike.
     ///
     /// # Errors
-    /// Not finite, no stage, fewer than two checkpoints, epochs that do not grow, fewer than 199 replicates, shapes that
+    /// Not finite or beyond 1e100, no stage, fewer than two checkpoints, epochs that do not grow, fewer than 199 replicates, shapes that
     /// do not go together.
     pub fn from_replicates(epochs: &[f64], curves: ArrayView2<f64>, replicates: ArrayView3<f64>) -> Result<Self> {
         let (stages, checkpoints) = curves.dim();
@@ -120,9 +121,9 @@ impl Curves {
             let found = replicates.shape()[1] * replicates.shape()[2];
             return Err(MeasureError::Length { what: "values in a replicate", found, expected: curves.len() });
         }
-        check_finite(curves)?;
+        check(curves)?;
         for (b, replicate) in replicates.outer_iter().enumerate() {
-            check_finite(replicate).map_err(|error| error.below(b * stages))?;
+            check(replicate).map_err(|error| error.below(b * stages))?;
         }
         let centred = &replicates - &replicates.mean_axis(Axis(0)).expect("replicates");
         let deviations = centred.permuted_axes([1, 2, 0]).as_standard_layout().into_owned();
@@ -240,13 +241,6 @@ pub(crate) fn check_epochs(epochs: &[f64], checkpoints: usize) -> Result<()> {
     }
     match epochs.windows(2).position(|pair| pair[0] >= pair[1]) {
         Some(before) => Err(MeasureError::NotGrowing { index: before + 1 }),
-        None => Ok(()),
-    }
-}
-
-fn check_finite(values: ArrayView2<f64>) -> Result<()> {
-    match values.indexed_iter().find(|(_, value)| !value.is_finite()) {
-        Some(((row, column), &value)) => Err(MeasureError::NonFinite { row, column, value }),
         None => Ok(()),
     }
 }

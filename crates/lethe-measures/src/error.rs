@@ -23,6 +23,8 @@ pub enum MeasureError {
     AllZero,
     #[error("all rows are the same")]
     NoVariance,
+    #[error("all values are the same")]
+    AllEqual,
     #[error("only {found} directions have variance, expected at least {needed}")]
     TooFewDirections { found: usize, needed: usize },
     #[error("rows need labels or pairs")]
@@ -44,6 +46,7 @@ impl MeasureError {
             MeasureError::NonFinite { row, column, value } => {
                 MeasureError::NonFinite { row: row + rows, column, value }
             }
+            MeasureError::TooLarge { row, column, value } => MeasureError::TooLarge { row: row + rows, column, value },
             other => other,
         }
     }

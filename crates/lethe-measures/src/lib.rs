@@ -21,7 +21,9 @@
 
 mod alignment;
 mod alpha_req;
+mod choice;
 mod coding_rate;
+mod criteria;
 mod curves;
 mod effective_rank;
 mod error;
@@ -29,6 +31,7 @@ pub mod knn;
 mod lidar;
 mod measures;
 mod onset;
+mod rank_correlation;
 mod rankme;
 mod rows;
 mod spectrum;
@@ -36,13 +39,16 @@ mod uniformity;
 
 pub use alignment::alignment;
 pub use alpha_req::alpha_req;
+pub use choice::{Choice, Miss, best};
 pub use coding_rate::{Rates, class_rates, coding_rate, pair_rates};
+pub use criteria::{COMBINATION, CRITERIA, Criterion, Direction, Rule, choose_by_mean_rank};
 pub use curves::{Curves, Interval, LEAST_IMAGES, LEAST_REPLICATES};
 pub use effective_rank::effective_rank;
 pub use error::MeasureError;
 pub use lidar::lidar;
 pub use measures::{MEASURES, Measure, Needs};
 pub use onset::{ONE_SIDE, Onset, onsets};
+pub use rank_correlation::{RankCorrelation, kendall_tau, rank_correlation, spearman_rho};
 pub use rankme::rankme;
 pub use rows::{Groups, Rows};
 pub use uniformity::uniformity;

@@ -12,9 +12,10 @@
 //! - *At the latest:* if the onset is at tau, m is flat up to tau, and no later stretch of the curve before tau lies above
 //!   an earlier one. This needs no assumption on how the curve rises.
 //! - *At the earliest:* how long a rise has been too small to see cannot be known without one. The one made here is that
-//!   memorisation sets in abruptly: at no later time has its mean rate since the onset, (m(t) - m(0)) / (t - tau), grown.
-//!   A step, a ramp and anything that saturates are of this kind, also when they fall again; a rise that accelerates is
-//!   not. Where the curve refuses every abrupt onset (`abrupt` is false), the interval begins at the first checkpoint.
+//!   memorisation sets in abruptly: the mean rate since the onset, (m(t) - m(0)) / (t - tau), is at no time more than
+//!   twice what it was at an earlier one. A step, a ramp and anything that saturates do not even double it, also when
+//!   they fall again; of a rise that begins ever so slowly, the interval holds the bend rather than the true beginning.
+//!   Where the curve refuses every abrupt onset (`abrupt` is false), the interval begins at the first checkpoint.
 //!
 //! Both tests take the largest of many studentised contrasts between stretches of 1, 2, 4, ... checkpoints; both null
 //! hypotheses are convex cones on which all contrasts are at most 0, so that the replicates, which have mean 0, are the
@@ -33,6 +34,8 @@ use crate::curves::{Curves, Interval, interval, upper_quantile};
 pub const ONE_SIDE: f64 = 0.025;
 /// Parts of the time between two checkpoints that are told apart.
 const PARTS: usize = 4;
+/// How much the mean rate since an abrupt onset may still grow.
+const GROWTH: f64 = 2.0;
 
 /// Where a curve leaves its first level.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -193,7 +196,7 @@ fn refuses_abrupt(curves: &Curves, stage: usize, after: usize, by: f64) -> bool 
                 continue;
             }
             for end in ends(split, checkpoints) {
-                let ratio = early / since(split..end);
+                let ratio = early / since(split..end) / GROWTH;
                 for base in [0, after - 1] {
                     let mut contrast = vec![0.0; checkpoints];
                     let (earlier, later) = ((split - start) as f64, ratio * (end - split) as f64);
