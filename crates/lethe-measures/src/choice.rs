@@ -58,31 +58,24 @@ pub fn best(curves: &Curves, stage: usize, better: Direction) -> Result<Choice> 
     crate::criteria::range(&scores)?;
     let best = highest(&scores);
 
-    // A row for every ordered pair: how much better `other` is than `this`.
-    let pairs: Vec<[usize; 2]> =
-        (0..n).flat_map(|this| (0..n).filter(move |other| *other != this).map(move |other| [this, other])).collect();
-    let mut contrasts = Array2::zeros((pairs.len(), n));
-    for (mut row, [this, other]) in contrasts.outer_iter_mut().zip(&pairs) {
-        row[*other] = better.score(1.0);
-        row[*this] = better.score(-1.0);
-    }
-    let (found, drawn) = curves.studentised(stage, contrasts.view());
-    let largest = |rows: std::ops::Range<usize>| {
-        let mut most = vec![f64::NEG_INFINITY; curves.replicates()];
-        for row in rows {
-            raise(&mut most, drawn.row(row));
+    let mut as_good = Vec::with_capacity(n);
+    // Of all ordered pairs, so that the largest is the largest size.
+    let mut most_of_all = vec![f64::NEG_INFINITY; curves.replicates()];
+    for this in 0..n {
+        let others = (0..n).filter(|other| *other != this);
+        let mut contrasts = Array2::zeros((n - 1, n));
+        for (mut row, other) in contrasts.outer_iter_mut().zip(others) {
+            row[other] = better.score(1.0);
+            row[this] = better.score(-1.0);
         }
-        most
-    };
-    let rows_of = |this: usize| this * (n - 1)..(this + 1) * (n - 1);
-    let stays = |this: usize| {
-        let worst = found[rows_of(this)].iter().fold(f64::NEG_INFINITY, |most, &value| most.max(value));
-        this == best || worst <= upper_quantile(largest(rows_of(this)), ERROR)
-    };
-    let as_good: Vec<bool> = (0..n).map(stays).collect();
-
-    // Every pair stands in both orders, so that the largest is the largest size.
-    let critical = upper_quantile(largest(0..pairs.len()), ERROR);
+        let (found, drawn) = curves.studentised(stage, contrasts.view());
+        let found = found.into_iter().fold(f64::NEG_INFINITY, f64::max);
+        let mut most = vec![f64::NEG_INFINITY; curves.replicates()];
+        drawn.outer_iter().for_each(|row| raise(&mut most, row));
+        raise(&mut most_of_all, ArrayView1::from(&most));
+        as_good.push(this == best || found <= upper_quantile(most, ERROR));
+    }
+    let critical = upper_quantile(most_of_all, ERROR);
     let deviations = curves.deviations(stage);
     let loss = |this: usize| {
         let estimate = scores[best] - scores[this];

@@ -21,6 +21,16 @@ pub struct Interval {
     pub high: f64,
 }
 
+/// What a replicate draws anew when several runs are given, and so what the answer holds for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Draw {
+    /// The images: the mean of these very runs, on images in general.
+    Images,
+    /// The runs too: runs in general. Two of them say next to nothing, three little: a rise that each of three shows by
+    /// itself may be none that runs in general can be said to have.
+    ImagesAndRuns,
+}
+
 /// One curve a stage over the same checkpoints, with replicates of its error.
 ///
 /// The replicates are kept as deviations from their own mean, so that the bias of a bootstrap (an effective rank of
@@ -42,15 +52,20 @@ impl Curves {
     /// `epochs` of the checkpoints, growing.
     ///
     /// The replicates are a wild bootstrap over images: all numbers of an image, those of every stage, checkpoint and
-    /// run, keep or change their signs together, so that whatever correlation they have is kept (Mammen 1993). With
-    /// several runs image `i` of one counts as image `i` of all (which costs nothing where they are different images),
-    /// and the spread of the runs around their mean is added, drawn from Student's t with runs - 1 degrees of freedom:
-    /// two runs say next to nothing about runs in general, three little. Give runs one by one to ask about each.
+    /// run, keep or change their signs together, so that whatever correlation they have is kept (Mammen 1993). Image `i`
+    /// of one run counts as image `i` of all, which costs nothing where they are different images. When runs are drawn
+    /// too, the spread of the runs around their mean is added, from Student's t with runs - 1 degrees of freedom.
     ///
     /// # Errors
-    /// Not finite or beyond 1e100, fewer than 20 images, no run, runs of different shapes, fewer than two checkpoints, epochs that do
-    /// not grow, fewer than 199 replicates.
-    pub fn from_images(epochs: &[f64], runs: &[ArrayView3<f64>], replicates: usize, seed: u64) -> Result<Self> {
+    /// Not finite or beyond 1e100, fewer than 20 images, no run, runs of different shapes, fewer than two checkpoints,
+    /// epochs that do not grow, fewer than 199 replicates.
+    pub fn from_images(
+        epochs: &[f64],
+        runs: &[ArrayView3<f64>],
+        draw: Draw,
+        replicates: usize,
+        seed: u64,
+    ) -> Result<Self> {
         let Some(first) = runs.first() else { return Err(MeasureError::TooFewRows { rows: 0, needed: 1 }) };
         let (stages, checkpoints, images) = first.dim();
         check_shape(epochs, stages, checkpoints, replicates)?;
@@ -85,7 +100,8 @@ impl Curves {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let (n, count) = (images as f64, runs.len() as f64);
         let mut deviations = pooled.dot(&signs(images, replicates, &mut rng)) / (n * (n - 1.0)).sqrt();
-        if runs.len() > 1 {
+        let draws_runs = draw == Draw::ImagesAndRuns && runs.len() > 1;
+        if draws_runs {
             means -= &mean;
             let chi = ChiSquared::new(count - 1.0).expect("at least one degree of freedom");
             let mut draws = Array2::zeros((runs.len(), replicates));
@@ -103,7 +119,7 @@ impl Curves {
             epochs: epochs.to_vec(),
             means: mean.into_shape_with_order((stages, checkpoints)).expect("the same size"),
             deviations: deviations.into_shape_with_order((stages, checkpoints, replicates)).expect("the same size"),
-            signs: (runs.len() == 1).then_some(images),
+            signs: (!draws_runs).then_some(images),
         })
     }
 
@@ -112,8 +128,8 @@ impl Curves {
     /// checkpoints alike.
     ///
     /// # Errors
-    /// Not finite or beyond 1e100, no stage, fewer than two checkpoints, epochs that do not grow, fewer than 199 replicates, shapes that
-    /// do not go together.
+    /// Not finite or beyond 1e100, no stage, fewer than two checkpoints, epochs that do not grow, fewer than 199
+    /// replicates, shapes that do not go together.
     pub fn from_replicates(epochs: &[f64], curves: ArrayView2<f64>, replicates: ArrayView3<f64>) -> Result<Self> {
         let (stages, checkpoints) = curves.dim();
         check_shape(epochs, stages, checkpoints, replicates.dim().0)?;

@@ -9,6 +9,10 @@
 //! of an image. "Unit rows" are rows divided by their Euclidean length; a row of zeros has no direction and is an
 //! error where they are needed, rather than a row that quietly counts as orthogonal to all.
 //!
+//! Over the checkpoints of a run such numbers are [`Curves`], with replicates that know their errors: [`onsets`] says when
+//! a curve leaves its first level, [`best`] which checkpoint is best and which earlier one is as good, [`CRITERIA`] which
+//! one is chosen without labels, [`rank_correlation`] whether two scores agree.
+//!
 //! ```
 //! use lethe_measures::{Groups, MEASURES, Rows};
 //! let z = ndarray::array![[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 3.0], [1.0, 1.0, 0.0]];
@@ -42,7 +46,7 @@ pub use alpha_req::alpha_req;
 pub use choice::{Choice, Miss, best};
 pub use coding_rate::{Rates, class_rates, coding_rate, pair_rates};
 pub use criteria::{COMBINATION, CRITERIA, Criterion, Direction, Rule, choose_by_mean_rank};
-pub use curves::{Curves, Interval, LEAST_IMAGES, LEAST_REPLICATES};
+pub use curves::{Curves, Draw, Interval, LEAST_IMAGES, LEAST_REPLICATES};
 pub use effective_rank::effective_rank;
 pub use error::MeasureError;
 pub use lidar::lidar;

@@ -13,19 +13,21 @@
 //!   an earlier one. This needs no assumption on how the curve rises.
 //! - *At the earliest:* how long a rise has been too small to see cannot be known without one. The one made here is that
 //!   memorisation sets in abruptly: the mean rate since the onset, (m(t) - m(0)) / (t - tau), is at no time more than
-//!   twice what it was at an earlier one. A step, a ramp and anything that saturates do not even double it, also when
-//!   they fall again; of a rise that begins ever so slowly, the interval holds the bend rather than the true beginning.
-//!   Where the curve refuses every abrupt onset (`abrupt` is false), the interval begins at the first checkpoint.
+//!   twice what it was at an earlier one. A step, a ramp and anything that saturates do not even let it grow, also when
+//!   they fall again, though not below the first level; of a rise that begins ever so slowly, the interval holds the bend
+//!   rather than the true beginning. Where the curve refuses every abrupt onset (`abrupt` is false), the interval begins
+//!   at the first checkpoint.
 //!
-//! Both tests take the largest of many studentised contrasts between stretches of 1, 2, 4, ... checkpoints; both null
-//! hypotheses are convex cones on which all contrasts are at most 0, so that the replicates, which have mean 0, are the
-//! least favourable case (the argument of Chernozhukov, Chetverikov and Kato 2013 for maxima of many means).
+//! Both tests take the largest of many studentised contrasts between short and long stretches of checkpoints. Under both
+//! null hypotheses all contrasts are at most 0, so that the replicates, which have mean 0, are the least favourable case
+//! (as for the maxima of many means of Chernozhukov, Chetverikov and Kato 2013).
 //!
 //! **None seen.** A stage has an onset when a curve that never rises is refused: when p <= 0.025, p being adjusted for all
 //! stages together (Romano and Wolf 2005, step-down), so that of diagnoses without any onset at most one in forty
-//! reports one. `None` is no proof that nothing rose.
+//! reports one. `None` is no proof that nothing rose. An onset so faint that most of its like go unseen is seen by luck,
+//! and luck favours early ones: of those the interval holds somewhat less than 95 % (`docs/decisions/0004-onset.md`).
 
-use ndarray::{Array1, Array2, ArrayView1};
+use ndarray::{Array1, Array2, ArrayView1, s};
 use rayon::prelude::*;
 
 use crate::curves::{Curves, Interval, interval, upper_quantile};
@@ -40,7 +42,7 @@ const GROWTH: f64 = 2.0;
 /// Where a curve leaves its first level.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Onset {
-    /// The first checkpoint after `epoch`.
+    /// The first checkpoint after `epoch`; the end of the interval at the latest.
     pub checkpoint: usize,
     /// The onset of the ramp from one level to another that fits best by least squares, moved into the interval.
     pub epoch: f64,
@@ -117,7 +119,7 @@ impl Rise {
         let mut largest = vec![f64::NEG_INFINITY; checkpoints];
         let mut replicates = Array2::from_elem((checkpoints, curves.replicates()), f64::NEG_INFINITY);
         for end in 1..checkpoints {
-            let (before, mut here) = replicates.multi_slice_mut((ndarray::s![end - 1, ..], ndarray::s![end, ..]));
+            let (before, mut here) = replicates.multi_slice_mut((s![end - 1, ..], s![end, ..]));
             here.assign(&before);
             largest[end] = largest[end - 1];
             for (row, _) in ends.iter().enumerate().filter(|(_, at)| **at == end) {
@@ -183,8 +185,8 @@ fn earliest(curves: &Curves, stage: usize, latest: usize) -> Option<f64> {
 
 /// Whether the curve refuses an abrupt onset between checkpoint `after - 1` and the epoch `by`, at most that of `after`.
 ///
-/// With `by` for the unknown onset the mean rates since are too high by the less the later they are, so that what holds
-/// for the onset holds for `by`.
+/// Measured from `by`, behind the onset, every time is too short, an early one by a larger share than a late one. So the
+/// rise that is asked of the early stretch, given that of the late one, is too small if anything.
 fn refuses_abrupt(curves: &Curves, stage: usize, after: usize, by: f64) -> bool {
     let (epochs, checkpoints) = (curves.epochs(), curves.checkpoints());
     let since = |range: std::ops::Range<usize>| epochs[range].iter().map(|at| at - by).sum::<f64>();

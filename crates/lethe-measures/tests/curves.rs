@@ -2,8 +2,8 @@
 //! any curve.
 
 use lethe_measures::{
-    COMBINATION, CRITERIA, Criterion, Curves, Direction, Interval, LEAST_REPLICATES, MeasureError, Onset, Rule, best,
-    choose_by_mean_rank, kendall_tau, onsets, rank_correlation, spearman_rho,
+    COMBINATION, CRITERIA, Criterion, Curves, Direction, Draw, Interval, LEAST_REPLICATES, MeasureError, Onset, Rule,
+    best, choose_by_mean_rank, kendall_tau, onsets, rank_correlation, spearman_rho,
 };
 use ndarray::{Array2, Array3, ArrayD, Axis, Ix2, Ix3, array, s};
 use rand_chacha::ChaCha8Rng;
@@ -110,7 +110,7 @@ const EPOCHS: [f64; 8] = [0.0, 10.0, 20.0, 40.0, 60.0, 100.0, 200.0, 300.0];
 const STEP: [f64; 8] = [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0];
 
 fn of_images(differences: &Array3<f64>) -> Curves {
-    Curves::from_images(&EPOCHS, &[differences.view()], 999, 0).unwrap()
+    Curves::from_images(&EPOCHS, &[differences.view()], Draw::Images, 999, 0).unwrap()
 }
 
 #[test]
@@ -151,11 +151,11 @@ fn zeros_before_the_curve_are_the_level_of_a_random_split() {
 #[test]
 fn what_does_not_vary_has_no_onset() {
     let constant = Array3::from_elem((2, 8, 30), 3.0);
-    let curves = Curves::from_images(&EPOCHS, &[constant.view()], 199, 0).unwrap();
+    let curves = Curves::from_images(&EPOCHS, &[constant.view()], Draw::Images, 199, 0).unwrap();
     assert_eq!(onsets(&curves), [None, None]);
     assert_eq!(best(&curves, 0, Direction::Higher), Err(MeasureError::AllEqual));
     let two = images(&[0.0, 1.0], 100, 4);
-    let two = Curves::from_images(&[0.0, 5.0], &[two.view()], 199, 0).unwrap();
+    let two = Curves::from_images(&[0.0, 5.0], &[two.view()], Draw::Images, 199, 0).unwrap();
     let found = onsets(&two)[0].unwrap();
     assert_eq!((found.checkpoint, found.interval), (1, [0.0, 5.0]), "two checkpoints say between them");
 }
@@ -167,12 +167,15 @@ fn replicates_spread_as_means_do() {
     let error = |curves: &Curves| (curves.difference(0, 7, 0).high - curves.difference(0, 7, 0).low) / 2.0 / 1.96;
     let change = &run.slice(s![0, 7, ..]) - &run.slice(s![0, 0, ..]);
     let expected = change.std(1.0) / 200f64.sqrt();
-    let one = error(&Curves::from_images(&EPOCHS, &[run.view()], 4999, 0).unwrap());
+    let one = error(&Curves::from_images(&EPOCHS, &[run.view()], Draw::Images, 4999, 0).unwrap());
     assert!((one / expected - 1.0).abs() < 0.05, "{one} for {expected}");
     // The same images in every run: three runs know no more of images than one.
-    let same = error(&Curves::from_images(&EPOCHS, &[run.view(), run.view(), run.view()], 4999, 0).unwrap());
+    let same = error(
+        &Curves::from_images(&EPOCHS, &[run.view(), run.view(), run.view()], Draw::ImagesAndRuns, 4999, 0).unwrap(),
+    );
     assert!((same / expected - 1.0).abs() < 0.05, "{same} for {expected}");
-    let differing = error(&Curves::from_images(&EPOCHS, &[run.view(), (3.0 * &run).view()], 4999, 0).unwrap());
+    let differing =
+        error(&Curves::from_images(&EPOCHS, &[run.view(), (3.0 * &run).view()], Draw::ImagesAndRuns, 4999, 0).unwrap());
     assert!(differing > 5.0 * expected, "{differing}");
 }
 
@@ -194,7 +197,7 @@ fn the_earliest_that_is_as_good() {
 
     let lower = of_images(&images(&[2.0, 1.0, 0.0, 0.0, 0.0, 1.0, 2.0, 3.0], 400, 8));
     assert_eq!(best(&lower, 0, Direction::Lower).unwrap().earliest, 2);
-    let others = Curves::from_images(&[0.0, 1.0], &[images(&[0.0, 1.0], 30, 9).view()], 199, 0).unwrap();
+    let others = Curves::from_images(&[0.0, 1.0], &[images(&[0.0, 1.0], 30, 9).view()], Draw::Images, 199, 0).unwrap();
     assert!(choice.spared(&others, 0).is_err());
 }
 
@@ -204,7 +207,8 @@ fn the_earliest_that_is_as_good() {
 fn the_set_holds_the_best() {
     let truth = [0.0, 0.05, 0.1, 0.15, 0.2, 0.18, 0.15, 0.1];
     let holds = |seed| {
-        let curves = Curves::from_images(&EPOCHS, &[images(&truth, 200, seed).view()], 199, seed).unwrap();
+        let curves =
+            Curves::from_images(&EPOCHS, &[images(&truth, 200, seed).view()], Draw::Images, 199, seed).unwrap();
         let choice = best(&curves, 0, Direction::Higher).unwrap();
         (choice.as_good[4], choice.best == 4)
     };
@@ -276,7 +280,7 @@ fn criteria_choose_by_their_rules() {
 #[test]
 fn what_is_no_curve_is_named() {
     let refused = |epochs: &[f64], differences: &Array3<f64>, replicates| {
-        Curves::from_images(epochs, &[differences.view()], replicates, 0).unwrap_err().to_string()
+        Curves::from_images(epochs, &[differences.view()], Draw::Images, replicates, 0).unwrap_err().to_string()
     };
     let mut run = images(&STEP, 30, 1);
     assert_eq!(refused(&EPOCHS, &run, 50), "50 replicates are too few, expected at least 199");
@@ -295,10 +299,10 @@ fn what_is_no_curve_is_named() {
     run[(0, 3, 7)] = f64::NAN;
     assert_eq!(refused(&EPOCHS, &run, 199), "the value in row 3, column 7 is NaN");
     run[(0, 3, 7)] = 1e300;
-    assert!(Curves::from_images(&EPOCHS, &[run.view()], 199, 0).is_err());
-    assert!(Curves::from_images(&EPOCHS, &[], 199, 0).is_err());
+    assert!(Curves::from_images(&EPOCHS, &[run.view()], Draw::Images, 199, 0).is_err());
+    assert!(Curves::from_images(&EPOCHS, &[], Draw::Images, 199, 0).is_err());
     let (first, second) = (images(&STEP, 30, 1), images(&STEP, 40, 1));
-    assert!(Curves::from_images(&EPOCHS, &[first.view(), second.view()], 199, 0).is_err());
+    assert!(Curves::from_images(&EPOCHS, &[first.view(), second.view()], Draw::Images, 199, 0).is_err());
 
     let (curve, mut replicates) = (array![[1.0, 2.0]], Array3::zeros((LEAST_REPLICATES, 1, 2)));
     assert!(Curves::from_replicates(&[0.0, 1.0], curve.view(), replicates.view()).is_ok());

@@ -1,7 +1,7 @@
 //! Onsets of simulated curves, where the truth is known: how often the interval holds it, and how often there is a
 //! false alarm.
 
-use lethe_measures::{Curves, Onset, onsets};
+use lethe_measures::{Curves, Draw, Onset, onsets};
 use ndarray::{Array2, Array3, Axis};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -135,7 +135,7 @@ fn trial(seed: u64) -> Trial {
 fn curves(epochs: &[f64], differences: &Array3<f64>, seed: u64) -> Curves {
     let (stages, checkpoints, images) = differences.dim();
     if seed.is_multiple_of(2) || images > 500 {
-        return Curves::from_images(epochs, &[differences.view()], REPLICATES, seed).unwrap();
+        return Curves::from_images(epochs, &[differences.view()], Draw::Images, REPLICATES, seed).unwrap();
     }
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let image = Uniform::new(0, images).expect("images");
@@ -231,4 +231,23 @@ fn a_flat_curve_has_no_onset() {
         .count();
     eprintln!("{alarms} false alarms in {CURVES}");
     assert!(alarms * 20 <= CURVES as usize, "{alarms} false alarms");
+}
+
+/// Three runs on the same images, with effects of images that they share and errors of their own.
+#[test]
+fn nor_have_three_flat_runs() {
+    let alarms = |draw| {
+        let alarm = |&seed: &u64| {
+            let rng = &mut ChaCha8Rng::seed_from_u64(2 << 32 | seed);
+            let epochs = epochs(pick(&CHECKPOINTS[..4], rng), rng);
+            let shared = noise(2, &epochs, 200, rng);
+            let runs: Vec<Array3<f64>> = (0..3).map(|_| &shared + &noise(2, &epochs, 200, rng)).collect();
+            let views: Vec<_> = runs.iter().map(|run| run.view()).collect();
+            let curves = Curves::from_images(&epochs, &views, draw, REPLICATES, seed).unwrap();
+            onsets(&curves).iter().any(Option::is_some)
+        };
+        (0..200).into_par_iter().filter(alarm).count()
+    };
+    let (images, runs) = (alarms(Draw::Images), alarms(Draw::ImagesAndRuns));
+    assert!(images <= 10 && runs <= images, "{images} and {runs} false alarms in 200");
 }
