@@ -1,11 +1,11 @@
 //! The best checkpoint of a curve, and the earliest that is not measurably worse.
 //!
-//! **Not measurably worse** is the confidence set of the best (Gupta 1956; Hsu 1984, multiple comparisons with the best):
-//! checkpoint t stays in it unless the hypothesis that no other is better than t is refused at 5 %, by the largest
-//! studentised difference to any other. The differences are paired: a replicate draws the same images, or questions, for
-//! all checkpoints. The set holds the truly best checkpoint with probability 95 % at least, though the best one *seen*
-//! was chosen by the same data; its first member is the earliest checkpoint for which the data allow that nothing better
-//! comes after it. The margin is 0.
+//! **Not measurably worse** is the confidence set of the best (Gupta 1956; Hsu 1984, multiple comparisons with the
+//! best): checkpoint t stays in it unless the hypothesis that no other is better than t is refused at 5 %, by the
+//! largest studentised difference to any other. The differences are paired: a replicate draws the same images, or
+//! questions, for all checkpoints. The set holds the truly best checkpoint with probability 95 % at least, though the
+//! best one *seen* was chosen by the same data; its first member is the earliest checkpoint for which the data allow
+//! that nothing better comes after it. The margin is 0.
 //!
 //! With few images much is not measurably worse: absence of evidence. So [`Choice::losses`] says how much worse each
 //! checkpoint may be, in intervals that hold together over all pairs of checkpoints (Tukey's manner) and so bear the

@@ -1,7 +1,7 @@
 //! Which checkpoint a curve chooses, without labels: criteria fixed before any of them was tried.
 //!
-//! What only measures memorisation (`memorisation_gap`, `unitmem`) is no criterion: its best checkpoint is the untrained
-//! one. It comes in by [`best`](crate::best), which asks for the earliest checkpoint that is as good.
+//! What only measures memorisation (`memorisation_gap`, `unitmem`) is no criterion: its best checkpoint is the
+//! untrained one. It comes in by [`best`](crate::best), which asks for the earliest checkpoint that is as good.
 
 use crate::error::{MeasureError, Result};
 
@@ -110,9 +110,9 @@ pub const CRITERIA: &[Criterion] = &[
 /// The criteria whose mean rank over the checkpoints is the one combination tried, fixed in advance.
 ///
 /// One of each kind that has been seen to follow quality: how far apart clusters lie (`dse`), how many dimensions the
-/// images fill (`idest`), and how well images are told from one another across views (`lidar`). Ranks, since their scales
-/// have nothing in common; no second measure of rank, since those agree with one another and would outvote the rest; no
-/// measure of memorisation, as above.
+/// images fill (`idest`), and how well images are told from one another across views (`lidar`). Ranks, since their
+/// scales have nothing in common; no second measure of rank, since those agree with one another and would outvote the
+/// rest; no measure of memorisation, as above.
 pub const COMBINATION: &[&str] = &["dse", "idest", "lidar"];
 
 impl Criterion {

@@ -52,9 +52,9 @@ impl Curves {
     /// `epochs` of the checkpoints, growing.
     ///
     /// The replicates are a wild bootstrap over images: all numbers of an image, those of every stage, checkpoint and
-    /// run, keep or change their signs together, so that whatever correlation they have is kept (Mammen 1993). Image `i`
-    /// of one run counts as image `i` of all, which costs nothing where they are different images. When runs are drawn
-    /// too, the spread of the runs around their mean is added, from Student's t with runs - 1 degrees of freedom.
+    /// run, keep or change their signs together, so that whatever correlation they have is kept (Mammen 1993). Image
+    /// `i` of one run counts as image `i` of all, which costs nothing where they are different images. When runs are
+    /// drawn too, the spread of the runs around their mean is added, from Student's t with runs - 1 degrees of freedom.
     ///
     /// # Errors
     /// Not finite or beyond 1e100, fewer than 20 images, no run, runs of different shapes, fewer than two checkpoints,
@@ -209,8 +209,9 @@ pub(crate) fn interval(estimate: f64, deviations: Vec<f64>) -> Interval {
     Interval { estimate, low: estimate - width, high: estimate + width }
 }
 
-/// The value that a share `beyond` of the draws exceeds: of B draws number ceil((B + 1)(1 - beyond)) from below, so that
-/// one more draw from the same distribution exceeds it with probability `beyond` at most (Davison and Hinkley 1997, 4.2).
+/// The value that a share `beyond` of the draws exceeds: of B draws number ceil((B + 1)(1 - beyond)) from below, so
+/// that one more draw from the same distribution exceeds it with probability `beyond` at most (Davison and Hinkley
+/// 1997, 4.2).
 pub(crate) fn upper_quantile(mut draws: Vec<f64>, beyond: f64) -> f64 {
     let rank = ((draws.len() + 1) as f64 * (1.0 - beyond)).ceil() as usize;
     let index = rank.clamp(1, draws.len()) - 1;

@@ -9,9 +9,9 @@
 //! of an image. "Unit rows" are rows divided by their Euclidean length; a row of zeros has no direction and is an
 //! error where they are needed, rather than a row that quietly counts as orthogonal to all.
 //!
-//! Over the checkpoints of a run such numbers are [`Curves`], with replicates that know their errors: [`onsets`] says when
-//! a curve leaves its first level, [`best`] which checkpoint is best and which earlier one is as good, [`CRITERIA`] which
-//! one is chosen without labels, [`rank_correlation`] whether two scores agree.
+//! Over the checkpoints of a run such numbers are [`Curves`], with replicates that know their errors: [`onsets`] says
+//! when a curve leaves its first level, [`best`] which checkpoint is best and which earlier one is as good,
+//! [`CRITERIA`] which one is chosen without labels, [`rank_correlation`] whether two scores agree.
 //!
 //! ```
 //! use lethe_measures::{Groups, MEASURES, Rows};

@@ -2,30 +2,31 @@
 //!
 //! **What is estimated.** Let m(t) be the expected curve of a stage (training images against unseen ones: the
 //! memorisation gap), t the epoch. The onset is the last epoch up to which m has not risen above its level at the first
-//! checkpoint. It is a point on the axis of epochs, not a checkpoint: between checkpoints nothing is measured, so a rise
-//! that the checkpoint at epoch 60 shows first, the one at 30 not, may have set in at any epoch from 30 on and before 60.
-//! A curve that is already up at the first checkpoint shows its onset only when a checkpoint of the untrained network, or
-//! a column of zeros (the level of a random split), is put before it.
+//! checkpoint. It is a point on the axis of epochs, not a checkpoint: between checkpoints nothing is measured, so a
+//! rise that the checkpoint at epoch 60 shows first, the one at 30 not, may have set in at any epoch from 30 on and
+//! before 60. A curve that is already up at the first checkpoint shows its onset only when a checkpoint of the
+//! untrained network, or a column of zeros (the level of a random split), is put before it.
 //!
 //! **The interval** holds every onset that a test does not refuse, each end at 2.5 %, and so holds the true one with
 //! probability 95 % at least, as far as the bootstrap knows the errors.
-//! - *At the latest:* if the onset is at tau, m is flat up to tau, and no later stretch of the curve before tau lies above
-//!   an earlier one. This needs no assumption on how the curve rises.
-//! - *At the earliest:* how long a rise has been too small to see cannot be known without one. The one made here is that
-//!   memorisation sets in abruptly: the mean rate since the onset, (m(t) - m(0)) / (t - tau), is at no time more than
-//!   twice what it was at an earlier one. A step, a ramp and anything that saturates do not even let it grow, also when
-//!   they fall again, though not below the first level; of a rise that begins ever so slowly, the interval holds the bend
-//!   rather than the true beginning. Where the curve refuses every abrupt onset (`abrupt` is false), the interval begins
-//!   at the first checkpoint.
+//! - *At the latest:* if the onset is at tau, m is flat up to tau, and no later stretch of the curve before tau lies
+//!   above an earlier one. This needs no assumption on how the curve rises.
+//! - *At the earliest:* how long a rise has been too small to see cannot be known without one. The one made here is
+//!   that memorisation sets in abruptly: the mean rate since the onset, (m(t) - m(0)) / (t - tau), is at no time more
+//!   than twice what it was at an earlier one. A step, a ramp and anything that saturates do not even let it grow, also
+//!   when they fall again, though not below the first level; of a rise that begins ever so slowly, the interval holds
+//!   the bend rather than the true beginning. Where the curve refuses every abrupt onset (`abrupt` is false), the
+//!   interval begins at the first checkpoint.
 //!
-//! Both tests take the largest of many studentised contrasts between short and long stretches of checkpoints. Under both
-//! null hypotheses all contrasts are at most 0, so that the replicates, which have mean 0, are the least favourable case
-//! (as for the maxima of many means of Chernozhukov, Chetverikov and Kato 2013).
+//! Both tests take the largest of many studentised contrasts between short and long stretches of checkpoints. Under
+//! both null hypotheses all contrasts are at most 0, so that the replicates, which have mean 0, are the least
+//! favourable case (as for the maxima of many means of Chernozhukov, Chetverikov and Kato 2013).
 //!
-//! **None seen.** A stage has an onset when a curve that never rises is refused: when p <= 0.025, p being adjusted for all
-//! stages together (Romano and Wolf 2005, step-down), so that of diagnoses without any onset at most one in forty
-//! reports one. `None` is no proof that nothing rose. An onset so faint that most of its like go unseen is seen by luck,
-//! and luck favours early ones: of those the interval holds somewhat less than 95 % (`docs/decisions/0004-onset.md`).
+//! **None seen.** A stage has an onset when a curve that never rises is refused: when p <= 0.025, p being adjusted for
+//! all stages together (Romano and Wolf 2005, step-down), so that of diagnoses without any onset at most one in forty
+//! reports one. `None` is no proof that nothing rose. An onset so faint that most of its like go unseen is seen by
+//! luck, and luck favours early ones: of those the interval holds somewhat less than 95 %
+//! (`docs/decisions/0004-onset.md`).
 
 use ndarray::{Array1, Array2, ArrayView1, s};
 use rayon::prelude::*;
@@ -183,10 +184,11 @@ fn earliest(curves: &Curves, stage: usize, latest: usize) -> Option<f64> {
     })
 }
 
-/// Whether the curve refuses an abrupt onset between checkpoint `after - 1` and the epoch `by`, at most that of `after`.
+/// Whether the curve refuses an abrupt onset between checkpoint `after - 1` and the epoch `by`, at most that of
+/// `after`.
 ///
-/// Measured from `by`, behind the onset, every time is too short, an early one by a larger share than a late one. So the
-/// rise that is asked of the early stretch, given that of the late one, is too small if anything.
+/// Measured from `by`, behind the onset, every time is too short, an early one by a larger share than a late one. So
+/// the rise that is asked of the early stretch, given that of the late one, is too small if anything.
 fn refuses_abrupt(curves: &Curves, stage: usize, after: usize, by: f64) -> bool {
     let (epochs, checkpoints) = (curves.epochs(), curves.checkpoints());
     let since = |range: std::ops::Range<usize>| epochs[range].iter().map(|at| at - by).sum::<f64>();

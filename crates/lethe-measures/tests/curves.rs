@@ -91,7 +91,8 @@ fn rank_correlations_are_scipys() {
     }
 }
 
-/// Differences of images `[1, checkpoints, images]` with means `curve`, errors that last from one checkpoint to the next.
+/// Differences of images `[1, checkpoints, images]` with means `curve`, errors that last from one checkpoint to the
+/// next.
 fn images(curve: &[f64], images: usize, seed: u64) -> Array3<f64> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut differences = Array3::zeros((1, curve.len(), images));

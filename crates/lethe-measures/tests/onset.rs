@@ -60,9 +60,9 @@ fn epochs(checkpoints: usize, rng: &mut ChaCha8Rng) -> Vec<f64> {
     }
 }
 
-/// Differences `[stages, checkpoints, images]` without a rise: an offset (a split that is not random), an effect of each image that stays (all stages share a
-/// part of it), errors that are strongly correlated over checkpoints and some that are not, both with heavy tails, and
-/// all larger late in training.
+/// Differences `[stages, checkpoints, images]` without a rise: an offset (a split that is not random), an effect of
+/// each image that stays (all stages share a part of it), errors that are strongly correlated over checkpoints and some
+/// that are not, both with heavy tails, and all larger late in training.
 fn noise(stages: usize, epochs: &[f64], images: usize, rng: &mut ChaCha8Rng) -> Array3<f64> {
     let mut differences = Array3::zeros((stages, epochs.len(), images));
     let memory = pick(&[0.5, 0.9, 0.98], rng);

@@ -3,10 +3,10 @@ Kendall's tau-b and Spearman's rho by SciPy 1.17.1 (scipy.stats.kendalltau, scip
 
     python make.py case.safetensors        (numpy 2.4.6, scipy 1.17.1)
 
-A case's tensors are named after it: step/epochs, step/curves [stages, checkpoints], step/replicates [replicates, stages,
-checkpoints], and what is expected: step/onsets, a row a stage: p, both ends of the interval, epoch, checkpoint, abrupt,
-rise and both ends of its interval, all but p NaN where none is seen; of its last stage step/best, step/as_good and
-step/losses [checkpoints, 3]. Ranks: ranks/0/x, ranks/0/y, ranks/0/tau, ranks/0/rho.
+A case's tensors are named after it: step/epochs, step/curves [stages, checkpoints], step/replicates [replicates,
+stages, checkpoints], and what is expected: step/onsets, a row a stage: p, both ends of the interval, epoch,
+checkpoint, abrupt, rise and both ends of its interval, all but p NaN where none is seen; of its last stage step/best,
+step/as_good and step/losses [checkpoints, 3]. Ranks: ranks/0/x, ranks/0/y, ranks/0/tau, ranks/0/rho.
 """
 
 import math
@@ -33,7 +33,7 @@ def mean_of(n, start, end):
 
 
 def rises(n, last):
-    """All contrasts of a stretch with the one before it, or with all before it, that end at checkpoint `last` or before."""
+    """Contrasts of a stretch with the one before it, or with all before it, that end at checkpoint `last` or before."""
     found = []
     for end in range(1, last + 1):
         length = 1
@@ -143,7 +143,8 @@ def choice(curve, replicates):
     n = len(curve)
     deviations = replicates - replicates.mean(0)
     best = int(np.argmax(curve))
-    error = np.array([[np.sqrt(np.mean((deviations[:, a] - deviations[:, b]) ** 2)) for b in range(n)] for a in range(n)])
+    apart = [[deviations[:, a] - deviations[:, b] for b in range(n)] for a in range(n)]
+    error = np.array([[np.sqrt(np.mean(apart[a][b] ** 2)) for b in range(n)] for a in range(n)])
     as_good = []
     for this in range(n):
         others = [o for o in range(n) if o != this]
@@ -151,7 +152,7 @@ def choice(curve, replicates):
         drawn = np.max([(deviations[:, o] - deviations[:, this]) / error[o, this] for o in others], axis=0)
         as_good.append(this == best or found <= upper_quantile(drawn, 0.05))
     pairs = [(a, b) for a in range(n) for b in range(n) if a != b]
-    critical = upper_quantile(np.max([(deviations[:, a] - deviations[:, b]) / error[a, b] for a, b in pairs], axis=0), 0.05)
+    critical = upper_quantile(np.max([apart[a][b] / error[a, b] for a, b in pairs], axis=0), 0.05)
     losses = [[curve[best] - curve[t] + k * critical * error[best, t] for k in (0, -1, 1)] for t in range(n)]
     return best, as_good, losses
 
