@@ -9,6 +9,10 @@
 //! of an image. "Unit rows" are rows divided by their Euclidean length; a row of zeros has no direction and is an
 //! error where they are needed, rather than a row that quietly counts as orthogonal to all.
 //!
+//! Over the checkpoints of a run such numbers are [`Curves`], with replicates that know their errors: [`onsets`] says
+//! when a curve leaves its first level, [`best`] which checkpoint is best and which earlier one is as good,
+//! [`CRITERIA`] which one is chosen without labels, [`rank_correlation`] whether two scores agree.
+//!
 //! ```
 //! use lethe_measures::{Groups, MEASURES, Rows};
 //! let z = ndarray::array![[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 3.0], [1.0, 1.0, 0.0]];
@@ -21,12 +25,17 @@
 
 mod alignment;
 mod alpha_req;
+mod choice;
 mod coding_rate;
+mod criteria;
+mod curves;
 mod effective_rank;
 mod error;
 pub mod knn;
 mod lidar;
 mod measures;
+mod onset;
+mod rank_correlation;
 mod rankme;
 mod rows;
 mod spectrum;
@@ -34,11 +43,16 @@ mod uniformity;
 
 pub use alignment::alignment;
 pub use alpha_req::alpha_req;
+pub use choice::{Choice, Miss, best};
 pub use coding_rate::{Rates, class_rates, coding_rate, pair_rates};
+pub use criteria::{COMBINATION, CRITERIA, Criterion, Direction, Rule, choose_by_mean_rank};
+pub use curves::{Curves, Draw, Interval, LEAST_IMAGES, LEAST_REPLICATES};
 pub use effective_rank::effective_rank;
 pub use error::MeasureError;
 pub use lidar::lidar;
 pub use measures::{MEASURES, Measure, Needs};
+pub use onset::{ONE_SIDE, Onset, onsets};
+pub use rank_correlation::{RankCorrelation, kendall_tau, rank_correlation, spearman_rho};
 pub use rankme::rankme;
 pub use rows::{Groups, Rows};
 pub use uniformity::uniformity;
