@@ -9,13 +9,13 @@ use crate::kmeans::{self, Clustering};
 use crate::rows::{Rows, check};
 
 /// The mean [`adjusted_mutual_information`] over all pairs of `runs` of [`kmeans`](crate::kmeans()) of the rows of `z`
-/// `[n, d]` in `k` clusters, each from a start of its own drawn from `seed`: 1 where every start finds the same clusters,
-/// near 0 where each finds others.
+/// `[n, d]` in `k` clusters, each from a start of its own drawn from `seed`: 1 where every start finds the same
+/// clusters, near 0 where each finds others.
 ///
 /// `O(runs n k d)` time a round of k-means, and `O(runs^2 k n)`.
 ///
-/// Known failures: high too where the rows are collapsed to few points or lie along a line; follows the linear probe for
-/// SimCLR and MoCo-v2 but not for SimSiam; depends on `k`, so compare at equal `k` and n.
+/// Known failures: high too where the rows are collapsed to few points or lie along a line; follows the linear probe
+/// for SimCLR and MoCo-v2 but not for SimSiam; depends on `k`, so compare at equal `k` and n.
 ///
 /// # Errors
 /// Not finite, empty, fewer than two runs, a `k` below 2, or fewer different rows than `k`.

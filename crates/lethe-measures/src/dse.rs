@@ -34,14 +34,15 @@ impl Dse {
 /// **This is Lethe's variant, and its numbers are not the paper's.** The paper clusters the places of a feature map: 3
 /// clusters an image and 24 over groups of 8 images, and takes M_inter + lambda M_dim - 1/2 (M_intra over the group +
 /// M_intra within an image). Pooled features have one row an image, so here all rows are clustered at once, there is no
-/// M_intra within an image and the one over all rows counts in full; lambda is 1, rows have unit length, and M_dim is the
-/// exp entropy of s/sum(s), s the singular values of the rows, not centred, as in lightly's `DSERegularizer`.
+/// M_intra within an image and the one over all rows counts in full; lambda is 1, rows have unit length, and M_dim is
+/// the exp entropy of s/sum(s), s the singular values of the rows, not centred, as in lightly's `DSERegularizer`.
 ///
 /// `O(n clusters d)` a round of k-means, and `O(n d min(n, d))` for the singular values, by way of Gram matrices: the
 /// parts are good to about 1e-5.
 ///
-/// Known failures: made for dense tasks and for feature maps, and untested by its authors on pooled rows; it jumps with
-/// the clusters found; M_dim is a rank measure and follows the whole training.
+/// Known failures: M_intra grows as the root of the rows of a cluster and outweighs the rest where rows are many, so
+/// compare only at equal n and d; made for dense tasks and for feature maps, and untested by its authors on pooled
+/// rows; it jumps with the clusters found; M_dim is a rank measure and follows the whole training.
 ///
 /// # Errors
 /// Not finite, empty, a row of zeros, fewer than two clusters, fewer rows than two a cluster, fewer different rows than
@@ -55,8 +56,8 @@ pub fn dse(z: ArrayView2<f64>, clusters: usize, seed: u64) -> Result<Dse> {
 /// The same for given clusters, one label a row; their centres are the means of their rows.
 ///
 /// # Errors
-/// Not finite, empty, a row of zeros, another number of labels than rows, one label only, one for every row, or all rows
-/// the same.
+/// Not finite, empty, a row of zeros, another number of labels than rows, one label only, one for every row, or all
+/// rows the same.
 pub fn dse_of_clusters(z: ArrayView2<f64>, labels: &[u32]) -> Result<Dse> {
     check(z)?;
     check_labels(z.nrows(), labels)?;

@@ -29,8 +29,8 @@ pub struct Clustering {
 }
 
 /// The rows of `z` `[n, d]` in `k` clusters by squared Euclidean distance: one start by k-means++ drawn from `seed`,
-/// then Lloyd's rounds until no row changes its cluster, at most 300. A cluster that empties starts anew at the row that
-/// is farthest from its centre. The same for any number of threads.
+/// then Lloyd's rounds until no row changes its cluster, at most 300. A cluster that empties starts anew at the row
+/// that is farthest from its centre. The same for any number of threads.
 ///
 /// `O(n k d)` time a round, memory of `32 k d`.
 ///

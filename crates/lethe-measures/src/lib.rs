@@ -1,6 +1,6 @@
-//! Numbers that say something about a matrix of features without a look at the images: how many directions it
-//! uses, how its spectrum decays, what dimension the set of its rows has, how they fall into clusters, how near two views
-//! of an image lie, how well neighbours share a label; and what tells that an encoder knows the images it was trained on.
+//! Numbers that say something about a matrix of features without a look at the images: how many directions it uses, how
+//! its spectrum decays, what dimension the set of its rows has, how they fall into clusters, how near two views of an
+//! image lie, how well neighbours share a label; and what tells that an encoder knows the images it was trained on.
 //!
 //! A feature matrix `z` is `[n, d]`, a row an image or a view; everything is computed in float64 (k-NN searches in
 //! float32). A measure is a function of a matrix, and a row of [`MEASURES`], which computes all of them from one

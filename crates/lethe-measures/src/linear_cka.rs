@@ -10,8 +10,8 @@ use crate::rows::check;
 /// Rows of one block of a Gram matrix.
 const BLOCK: usize = 256;
 
-/// ||Y'X||_F^2 / (||X'X||_F ||Y'Y||_F) of the column-centred `x` `[n, d]` and `y` `[n, e]`, whose rows are the same images:
-/// from 0 (no linear relation) to 1 (equal but for rotation, scale and offset).
+/// ||Y'X||_F^2 / (||X'X||_F ||Y'Y||_F) of the column-centred `x` `[n, d]` and `y` `[n, e]`, whose rows are the same
+/// images: from 0 (no linear relation) to 1 (equal but for rotation, scale and offset).
 ///
 /// Products of the smaller side are taken: `O(n (d^2 + d e + e^2))` or `O(n^2 (d + e))` time, memory of a copy of both
 /// and of `d x e`, never of `n x n`.
@@ -28,12 +28,12 @@ pub fn linear_cka(x: ArrayView2<f64>, y: ArrayView2<f64>) -> Result<f64> {
     Ok((xy / xx.sqrt() / yy.sqrt()).min(1.0))
 }
 
-/// The same with each of the three products replaced by an unbiased estimate of it (Song et al. 2012), as in the authors'
-/// code: 0 on average for independent features however few the rows, and it may be negative.
+/// The same with each of the three products replaced by an unbiased estimate of it (Song et al. 2012), as in the
+/// authors' code: 0 on average for independent features however few the rows, and it may be negative.
 ///
 /// # Errors
-/// As for [`linear_cka`]; fewer than four rows; rows so few and even that an estimate of a side with itself is not above
-/// 0.
+/// As for [`linear_cka`]; fewer than four rows; rows so few and even that an estimate of a side with itself is not
+/// above 0.
 pub fn debiased_linear_cka(x: ArrayView2<f64>, y: ArrayView2<f64>) -> Result<f64> {
     let [x, y] = [centred(x)?, centred(y)?];
     same_rows(&x, &y)?;

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Multiplications that a measure may take unasked: some minutes on two cores.
-const AFFORDABLE: f64 = 2e12;
+const AFFORDABLE: f64 = 1e13;
 /// Clusters of the paper's groups of eight images.
 const DSE_CLUSTERS: usize = 24;
 
@@ -32,28 +32,29 @@ impl Needs {
     }
 }
 
-/// How the time of a measure grows with n rows of d columns, cheapest first.
+/// How the time of a measure grows with n rows of d columns, cheapest first where rows are many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cost {
     /// Passes over the rows, or the spectrum of the smaller side: `O(n d min(n, d))`.
     Spectrum,
-    /// Repeated k-means, and spectra: `O(n d min(n, d))` too, but some ten times more of it.
+    /// Repeated k-means, and spectra: `O(n d)` for some 10,000 passes, and `O(n d min(n, d))`.
     Clusters,
     /// Every pair of rows, in products of matrices: `O(n^2 d)`.
     Pairs,
-    /// Every pair of rows, a row at a time: `O(n^2 d)`, about ten times slower than in products.
+    /// Every pair of rows, a row at a time: `O(n^2 d)` at the speed of memory, some thirty times slower than in
+    /// products.
     Tree,
 }
 
 impl Cost {
-    /// Multiplications of one measure, about, at the speed of a product of matrices: 1e10 take a second on a core or two.
+    /// Multiplications of one measure, about, at the speed of a product of matrices: two cores take some 5e10 a second.
     pub fn multiplications(self, n: usize, d: usize) -> f64 {
         let (n, d) = (n as f64, d as f64);
         match self {
             Cost::Spectrum => n * d * n.min(d),
-            Cost::Clusters => n * d * (n.min(d) + 1000.0),
+            Cost::Clusters => n * d * (n.min(d) + 10_000.0),
             Cost::Pairs => n * n * d,
-            Cost::Tree => 10.0 * n * n * d,
+            Cost::Tree => 30.0 * n * n * d,
         }
     }
 
@@ -90,7 +91,7 @@ pub const MEASURES: &[Measure] = &[
         needs: Needs::Rows,
         cost: Cost::Spectrum,
         variant: "",
-        fails: "a rank measure: rises with the training and misses its best moment; differs with eps2, rows and columns",
+        fails: "a rank measure: follows the whole training; differs with eps2, rows and columns",
         of: |rows| match rows.groups {
             Groups::None => Ok(coding_rate::of_gram(rows.unit()?, rows.unit_gram()?, rows.eps2)),
             _ => Ok(rows.rates()?.coding_rate),
@@ -143,7 +144,7 @@ pub const MEASURES: &[Measure] = &[
         needs: Needs::Rows,
         cost: Cost::Spectrum,
         variant: "eigenvalues 10 to 100",
-        fails: "the sign of its correlation with accuracy flips with the range of the fit; needs a spectrum like a power law",
+        fails: "its correlation with accuracy changes sign with the range of the fit; needs a power law",
         of: alpha_req::of_rows,
     },
     Measure {
@@ -163,7 +164,7 @@ pub const MEASURES: &[Measure] = &[
         needs: Needs::Rows,
         cost: Cost::Pairs,
         variant: "raw rows without copies, the largest 10 % of ratios left out, line through the origin",
-        fails: "too low above about 20 dimensions; noise counts as dimensions; two views of an image among the rows lower it",
+        fails: "too low above some 20 dimensions; noise counts as dimensions; views of one image lower it",
         of: two_nn::of_rows,
     },
     Measure {
@@ -192,8 +193,8 @@ pub const MEASURES: &[Measure] = &[
         paper: "Dai et al. 2025, arXiv 2510.17299",
         needs: Needs::Rows,
         cost: Cost::Clusters,
-        variant: "Lethe's own, for pooled rows: unit rows in 24 clusters, seed 0, no part within an image; not the paper's numbers",
-        fails: "made for feature maps and dense tasks; untested on pooled rows by its authors; jumps with the clusters found",
+        variant: "Lethe's own for pooled unit rows, not the paper's: 24 clusters, seed 0, no part within images",
+        fails: "differs with rows and columns; jumps with the clusters found; untested on pooled rows by its authors",
         of: |rows| dse::of_rows(rows, DSE_CLUSTERS, SEED),
     },
     Measure {
@@ -203,7 +204,7 @@ pub const MEASURES: &[Measure] = &[
         needs: Needs::Rows,
         cost: Cost::Tree,
         variant: "raw rows, trees of n, n/2, n/4, n/8 and n/16 rows, 5 subsamples of each size below n, seed 0",
-        fails: "blind in the first epochs; falls with training for VICReg, DINO and I-JEPA; too low above about 10 dimensions",
+        fails: "blind in the first epochs; falls with epochs for VICReg, DINO, I-JEPA; too low above some 10",
         of: |rows| idest::of_rows(rows, SEED),
     },
     Measure {

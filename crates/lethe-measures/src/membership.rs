@@ -1,6 +1,7 @@
 //! Membership inference from one score an image: the area under the ROC curve (Hanley and McNeil 1982), its interval
 //! (DeLong, DeLong and Clarke-Pearson 1988, by the ranks of Sun and Xu 2014), and the true-positive rate at few false
-//! positives that Carlini et al. 2022, "Membership Inference Attacks From First Principles" (arXiv 2112.03570), ask for.
+//! positives that Carlini et al. 2022, "Membership Inference Attacks From First Principles" (arXiv 2112.03570), ask
+//! for.
 
 use crate::error::{MeasureError, Result};
 
@@ -31,8 +32,8 @@ pub struct Membership {
 /// of the spread between seeds.
 ///
 /// # Errors
-/// Fewer than two scores of a side, or a score that is not a number (its row counts from 0 within its side; the column is
-/// 0 for members and 1 for non-members).
+/// Fewer than two scores of a side, or a score that is not a number (its row counts from 0 within its side; the column
+/// is 0 for members and 1 for non-members).
 pub fn membership(members: &[f64], non_members: &[f64]) -> Result<Membership> {
     for (column, scores) in [members, non_members].into_iter().enumerate() {
         if scores.len() < 2 {

@@ -30,8 +30,8 @@ pub enum Groups<'a> {
     Labels(&'a [u32]),
 }
 
-/// A matrix `[n, d]` for [`MEASURES`](crate::MEASURES): unit rows, Gram matrices, spectra, rates and clusterings are computed
-/// when a measure first asks and kept for the next.
+/// A matrix `[n, d]` for [`MEASURES`](crate::MEASURES): unit rows, Gram matrices, spectra, rates and clusterings are
+/// computed when a measure first asks and kept for the next.
 pub struct Rows<'a> {
     pub(crate) z: ArrayView2<'a, f64>,
     pub(crate) groups: Groups<'a>,

@@ -1,5 +1,5 @@
-//! SSLMem: Wang, Kaleem, Dziedzic, Backes, Papernot and Boenisch 2024, "Memorization in Self-Supervised Learning Improves
-//! Downstream Generalization" (ICLR 2024, arXiv 2401.12233), definition 1, scaled as in its authors' code.
+//! SSLMem: Wang, Kaleem, Dziedzic, Backes, Papernot and Boenisch 2024, "Memorization in Self-Supervised Learning
+//! Improves Downstream Generalization" (ICLR 2024, arXiv 2401.12233), definition 1, scaled as in its authors' code.
 
 use crate::error::{MeasureError, Result};
 
@@ -19,10 +19,10 @@ impl SslMem {
 /// (b - a) / (max - min) for every image, a its alignment distance under the encoder `with` that was trained on the
 /// images, b that under the encoder `without`; max and min of b - a over the images.
 ///
-/// An alignment distance is the mean over views (the authors take 5) of the Euclidean distance, not squared, between the
-/// unit-length features of the image and of its view. The range is that of these images, so a mean compares only with
-/// means over the same ones; one far image shrinks all others. Between -1 and 1, or beyond where all differences have one
-/// sign.
+/// An alignment distance is the mean over views (the authors take 5) of the Euclidean distance, not squared, between
+/// the unit-length features of the image and of its view. The range is that of these images, so a mean compares only
+/// with means over the same ones; one far image shrinks all others. Between -1 and 1, or beyond where all differences
+/// have one sign.
 ///
 /// `O(n)` time.
 ///

@@ -23,9 +23,9 @@ const LEAST_ROWS: usize = 10;
 ///
 /// `O(n^2 d)` time in products of matrices, memory of one copy of `z` and a block a thread.
 ///
-/// Known failures: it reads the finest scale, so noise of any size counts as dimensions; above about 20 dimensions it is
-/// too low unless n is huge (a 50-dimensional Gaussian of 1,000 rows reads about 30); rows that come in near pairs, two
-/// views of an image, read as fewer dimensions than there are.
+/// Known failures: it reads the finest scale, so noise of any size counts as dimensions; above about 20 dimensions it
+/// is too low unless n is huge (a 50-dimensional Gaussian of 1,000 rows reads about 30); rows that come in near pairs,
+/// two views of an image, read as fewer dimensions than there are.
 ///
 /// # Errors
 /// Not finite, empty, fewer than ten rows without a copy, or all neighbours at the same distance.

@@ -27,17 +27,18 @@ impl UnitMem {
 /// activation over an image's views, median that of the other images: 0 where all images excite the unit alike, 1 where
 /// one image alone does. A number of the training images; on unseen ones it says what chance gives.
 ///
-/// The paper averages over 10 views, and over the places of a feature map; its text takes the mean of the other images,
-/// its code the median, which is taken here. Activations are those behind a ReLU.
+/// The authors' code averages over 10 views, and over the places of a feature map, and takes the median, as here; take
+/// the activations behind a ReLU.
 ///
 /// `O(images views units)` time, memory of one mean a unit and image.
 ///
-/// Known failures: it grows with the number of images (the largest of more), so compare at equal numbers; few views leave
-/// the chance of a view in; a rare concept shown by one image looks like memorising; sparse units, whose median is 0, are
-/// 1 whatever they answer to; undefined for signed activations (projections, transformer blocks).
+/// Known failures: it grows with the number of images (the largest of more), so compare at equal numbers; few views
+/// leave the chance of a view in; a rare concept shown by one image looks like memorising; sparse units, whose median
+/// is 0, are 1 whatever they answer to; undefined for signed activations (projections, transformer blocks).
 ///
 /// # Errors
-/// Empty, fewer than two images, an activation that is not finite or below 0 (its row is the image, its column the unit).
+/// Empty, fewer than two images, an activation that is not finite or below 0 (its row is the image, its column the
+/// unit).
 pub fn unitmem(activations: ArrayView3<f64>) -> Result<UnitMem> {
     let (images, views, units) = activations.dim();
     if images == 0 || views == 0 || units == 0 {

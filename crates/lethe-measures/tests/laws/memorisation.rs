@@ -8,16 +8,10 @@ use crate::support::{assert_close, normal, rotation};
 #[test]
 fn a_unit_that_one_image_excites_has_memorised_it() {
     // Unit 0 knows image 3, unit 1 answers to all alike, unit 2 to half of them, unit 3 is dead.
-    let activations = Array3::from_shape_fn((9, 4, 4), |(image, view, unit)| match unit {
-        0 => {
-            if image == 3 {
-                1.0 + view as f64
-            } else {
-                0.0
-            }
-        }
-        1 => 2.0,
-        2 => (image % 2) as f64,
+    let activations = Array3::from_shape_fn((9, 4, 4), |(image, view, unit)| match (unit, image) {
+        (0, 3) => 1.0 + view as f64,
+        (1, _) => 2.0,
+        (2, _) => (image % 2) as f64,
         _ => 0.0,
     });
     let found = unitmem(activations.view()).unwrap();

@@ -58,14 +58,13 @@ fn rows_say_what_they_are() {
     assert_eq!(named("idest").cost, Cost::Tree);
 }
 
-/// 50,000 rows of 2,048: what multiplies every pair is far dearer than what needs a spectrum.
 #[test]
 fn costs_are_in_order() {
     let costs = [Cost::Spectrum, Cost::Clusters, Cost::Pairs, Cost::Tree];
     assert!(costs.is_sorted());
     let at = costs.map(|cost| cost.multiplications(50_000, 2048));
-    assert!(at.is_sorted() && at[2] > 10.0 * at[1] && at[0] > 1e11);
-    assert_eq!(costs.map(|cost| cost.affordable(50_000, 2048)), [true, true, false, false]);
-    assert_eq!(costs.map(|cost| cost.affordable(50_000, 512)), [true, true, true, false]);
-    assert_eq!(costs.map(|cost| cost.affordable(10_000, 512)), [true; 4]);
+    assert!(at.is_sorted() && at[0] > 1e11);
+    assert_eq!(costs.map(|cost| cost.affordable(50_000, 2048)), [true, true, true, false]);
+    assert_eq!(costs.map(|cost| cost.affordable(100_000, 2048)), [true, true, false, false]);
+    assert_eq!(costs.map(|cost| cost.affordable(10_000, 2048)), [true; 4]);
 }

@@ -133,7 +133,7 @@ fn json_of_pairs() {
         "two_nn": "raw rows without copies, the largest 10 % of ratios left out, line through the origin",
         "silhouette": "unit rows, the tightest of 5 runs of k-means in 10 clusters, seed 0",
         "cluster_stability": "unit rows, mean adjusted mutual information of 5 runs of k-means in 10 clusters, seed 0",
-        "dse": "Lethe's own, for pooled rows: unit rows in 24 clusters, seed 0, no part within an image; not the paper's numbers",
+        "dse": "Lethe's own for pooled unit rows, not the paper's: 24 clusters, seed 0, no part within images",
         "idest": "raw rows, trees of n, n/2, n/4, n/8 and n/16 rows, 5 subsamples of each size below n, seed 0",
         "lidar": "2 views, 1e-4 on the diagonal within"
       },
@@ -214,7 +214,7 @@ fn every_stage_of_a_safetensors_file() {
         "two_nn": "raw rows without copies, the largest 10 % of ratios left out, line through the origin",
         "silhouette": "unit rows, the tightest of 5 runs of k-means in 10 clusters, seed 0",
         "cluster_stability": "unit rows, mean adjusted mutual information of 5 runs of k-means in 10 clusters, seed 0",
-        "dse": "Lethe's own, for pooled rows: unit rows in 24 clusters, seed 0, no part within an image; not the paper's numbers",
+        "dse": "Lethe's own for pooled unit rows, not the paper's: 24 clusters, seed 0, no part within images",
         "idest": "raw rows, trees of n, n/2, n/4, n/8 and n/16 rows, 5 subsamples of each size below n, seed 0",
         "lidar": "2 views, 1e-4 on the diagonal within"
       },
