@@ -53,15 +53,17 @@ fn of_checked(z: ArrayView2<f64>, seed: u64) -> Result<f64> {
     if n < least {
         return Err(MeasureError::TooFewRows { rows: n, needed: least });
     }
+    let length = |rows: &Vec<usize>| (rows.len(), length_of_tree(z.select(Axis(0), rows)));
+    dimension_of_trees(&subsamples(n, seed).par_iter().map(length).collect::<Vec<_>>())
+}
+
+/// Of `n` rows, the largest first.
+fn subsamples(n: usize, seed: u64) -> Vec<Vec<usize>> {
     let halves = (0..).map(|halvings| 1 << halvings).take_while(|&share| share <= SMALLEST_SHARE);
     let sizes = halves.map(|share| n / share).filter(|&size| size >= SMALLEST);
-    let subsamples: Vec<(usize, u64)> =
-        sizes.flat_map(|size| (0..if size == n { 1 } else { REPEATS }).map(move |repeat| (size, repeat))).collect();
-    let length = |&(size, repeat): &(usize, u64)| {
-        let rows = Draws::keyed(seed, repeat << 32 | size as u64).subset(n, size);
-        (size, length_of_tree(z.select(Axis(0), &rows)))
-    };
-    dimension_of_trees(&subsamples.par_iter().map(length).collect::<Vec<_>>())
+    let repeats = |size| (0..if size == n { 1 } else { REPEATS }).map(move |repeat| (size, repeat));
+    let draw = |(size, repeat)| Draws::keyed(seed, repeat << 32 | size as u64).subset(n, size);
+    sizes.flat_map(repeats).map(draw).collect()
 }
 
 /// The dimension 1/(1 - a), a the slope of ln length on ln rows of some trees `(rows, length)`, where several trees of
@@ -126,4 +128,25 @@ fn length_of_tree(z: Array2<f64>) -> f64 {
         newest = outside.swap_remove(place).1;
     }
     length
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subsamples_differ_and_hold_no_row_twice() {
+        let drawn = subsamples(100, 3);
+        assert_eq!(
+            drawn.iter().map(Vec::len).collect::<Vec<_>>(),
+            [[100].as_slice(), &[50; 5], &[25; 5], &[12; 5]].concat()
+        );
+        for (i, rows) in drawn.iter().enumerate() {
+            assert!(rows.is_sorted_by(|a, b| a < b) && rows[rows.len() - 1] < 100);
+            assert!(drawn[..i].iter().all(|other| other != rows));
+        }
+        let mut times = [0; 100];
+        (0..400).flat_map(|seed| subsamples(100, seed).swap_remove(1)).for_each(|row| times[row] += 1);
+        assert!(times.iter().all(|times| (150..250).contains(times)), "{times:?}");
+    }
 }

@@ -75,3 +75,19 @@ fn of_checked(z: ArrayView2<f64>, labels: &[u32]) -> Result<f64> {
     };
     Ok(starts.par_iter().map(of_block).collect::<Vec<f64>>().iter().sum::<f64>() / n as f64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rows::Groups;
+
+    #[test]
+    fn of_several_clusterings_the_tightest_counts() {
+        let z = Array2::from_shape_fn((90, 3), |(i, j)| ((i * i + 3) as f64 * (j + 2) as f64).sin());
+        let rows = Rows::new(z.view(), Groups::None, 0.5).unwrap();
+        let mut clusterings: Vec<_> = rows.clusterings().unwrap().iter().collect();
+        clusterings.sort_by(|a, b| a.inertia.total_cmp(&b.inertia));
+        assert!(clusterings[0].inertia < clusterings[1].inertia);
+        assert_eq!(of_rows(&rows), silhouette(rows.unit().unwrap(), &clusterings[0].labels));
+    }
+}

@@ -46,6 +46,22 @@ fn clusters_are_at_rest() {
 }
 
 #[test]
+fn a_row_between_two_centres_joins_the_first() {
+    let z = array![[-1.0], [0.0], [1.0]];
+    assert_eq!(lloyd(z.view(), array![[-1.0], [1.0]].view()).unwrap().labels, [0, 0, 1]);
+    assert_eq!(lloyd(z.view(), array![[1.0], [-1.0]].view()).unwrap().labels, [1, 0, 0]);
+}
+
+/// The row that is farthest from its centre leaves it for the empty one; scikit-learn 1.9.1 ends here too.
+#[test]
+fn an_empty_cluster_takes_the_farthest_row() {
+    let z = array![[-6.0], [-2.0], [-1.0], [0.0], [2.0], [5.0], [8.0], [9.0]];
+    let found = lloyd(z.view(), array![[-6.0], [0.5], [500.0]].view()).unwrap();
+    assert_eq!(found.labels, [0, 0, 1, 1, 1, 1, 2, 2]);
+    assert!((&found.centres - &array![[-4.0], [1.5], [8.5]]).iter().all(|x| x.abs() < 1e-12));
+}
+
+#[test]
 fn a_row_a_cluster_leaves_nothing_over() {
     let z = normal(20, 3, 4);
     let found = kmeans(z.view(), 20, 0).unwrap();

@@ -95,6 +95,19 @@ fn encoders_equal_but_for_rotation_scale_and_offset_are_aligned() {
     assert_close(linear_cka(far.view(), far.view()).unwrap(), 1.0);
 }
 
+/// Columns of zeros change nothing but the side whose product is taken.
+#[test]
+fn both_sides_give_the_same_alignment() {
+    let [x, y] = [10, 11].map(|seed| normal(300, 40, seed));
+    let wide = concatenate(Axis(1), &[x.view(), Array2::zeros((300, 2000)).view()]).unwrap();
+    let related = &y + &x;
+    for of in [linear_cka, debiased_linear_cka] {
+        assert_close(of(wide.view(), related.view()).unwrap(), of(x.view(), related.view()).unwrap());
+        let wider = concatenate(Axis(1), &[related.view(), Array2::zeros((300, 2000)).view()]).unwrap();
+        assert_close(of(wide.view(), wider.view()).unwrap(), of(x.view(), related.view()).unwrap());
+    }
+}
+
 #[test]
 fn few_rows_align_anything_unless_debiased() {
     let [x, y] = [6, 7].map(|seed| normal(60, 200, seed));
