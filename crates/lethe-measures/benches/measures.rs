@@ -1,10 +1,13 @@
-//! Every measure of 5,000 x 512 features, the compressed rate of 2,500 pairs in closed form and by d x d determinants,
-//! and k-NN: `cargo bench -p lethe-measures`.
+//! Every measure of 5,000 x 512 features, k-means, alignment of two encoders and membership rates, the compressed rate
+//! of 2,500 pairs in closed form and by d x d determinants, and k-NN: `cargo bench -p lethe-measures`.
 
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use lethe_measures::{Groups, MEASURES, Rows, knn, pair_rates};
+use lethe_measures::{
+    Groups, MEASURES, Rows, adjusted_mutual_information, debiased_linear_cka, kmeans, knn, linear_cka, membership,
+    pair_rates, tree_length, unitmem,
+};
 use nalgebra::{Cholesky, DMatrix};
 use ndarray::{Array2, s};
 
@@ -41,7 +44,9 @@ fn measures(c: &mut Criterion) {
     let labels: Vec<u32> = (0..ROWS as u32).map(|i| i % 10).collect();
     let mut group = c.benchmark_group("5000x512");
     group.sample_size(10);
-    for measure in MEASURES {
+    // These features have signs; UnitMem is timed with the parts.
+    let measures = || MEASURES.iter().filter(|measure| measure.name != "unitmem");
+    for measure in measures() {
         group.bench_function(measure.name, |b| {
             b.iter(|| (measure.of)(&Rows::new(z.view(), Groups::Pairs, 0.5).expect("fine rows")));
         });
@@ -49,7 +54,7 @@ fn measures(c: &mut Criterion) {
     group.bench_function("all, by pair", |b| {
         b.iter(|| {
             let rows = Rows::new(z.view(), Groups::Pairs, 0.5).expect("fine rows");
-            MEASURES.iter().map(|measure| (measure.of)(&rows).expect("a number")).sum::<f64>()
+            measures().map(|measure| (measure.of)(&rows).expect("a number")).sum::<f64>()
         });
     });
     let dead = Array2::from_shape_fn(z.dim(), |(i, j)| if j % 2 == 0 { 0.0 } else { z[(i, j)] });
@@ -78,5 +83,32 @@ fn pairs(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, measures, pairs);
+/// What has no row in the table, or is a part of one.
+fn parts(c: &mut Criterion) {
+    let z = features();
+    let other = z.dot(&features().slice(s![..COLUMNS, ..]));
+    let mut group = c.benchmark_group("parts");
+    group.sample_size(10);
+    group.bench_function("kmeans, 10 clusters", |b| b.iter(|| kmeans(black_box(z.view()), 10, 0)));
+    let labels = |k: usize| (0..ROWS).map(|i| (i * i % k) as u32).collect::<Vec<u32>>();
+    let (a, b_labels) = (labels(24), labels(23));
+    group.bench_function("adjusted mutual information, 5000 in 24", |b| {
+        b.iter(|| adjusted_mutual_information(black_box(&a), &b_labels));
+    });
+    group.bench_function("minimum spanning tree of 2500 x 512", |b| {
+        b.iter(|| tree_length(black_box(z.slice(s![..ROWS / 2, ..]))));
+    });
+    group.bench_function("linear_cka", |b| b.iter(|| linear_cka(black_box(z.view()), other.view())));
+    group.bench_function("debiased_linear_cka of 500 rows", |b| {
+        b.iter(|| debiased_linear_cka(black_box(z.slice(s![..500, ..])), other.slice(s![..500, ..])));
+    });
+    let activations = z.mapv(f64::abs).into_shape_with_order((ROWS / 10, 10, COLUMNS)).expect("10 views");
+    group.bench_function("unitmem, 10 views", |b| b.iter(|| unitmem(black_box(activations.view()))));
+    let scores: Vec<f64> = z.column(0).to_vec();
+    let others: Vec<f64> = z.column(1).to_vec();
+    group.bench_function("membership of 5000 and 5000", |b| b.iter(|| membership(black_box(&scores), &others)));
+    group.finish();
+}
+
+criterion_group!(benches, measures, pairs, parts);
 criterion_main!(benches);

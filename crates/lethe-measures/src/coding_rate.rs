@@ -1,7 +1,7 @@
 //! Coding rate, compressed rate and coding rate reduction: Yu et al. 2020, "Learning Diverse and Discriminative
 //! Representations via the Principle of Maximal Coding Rate Reduction" (MCR^2, arXiv 2006.08558), equations 2 to 4.
 
-use ndarray::{ArrayView2, Axis, Zip, s};
+use ndarray::{Array2, ArrayView2, Axis, Zip, s};
 use rayon::prelude::*;
 
 use crate::error::{MeasureError, Result, positive};
@@ -43,7 +43,8 @@ pub fn coding_rate(z: ArrayView2<f64>, eps2: f64) -> Result<f64> {
 pub fn class_rates(z: ArrayView2<f64>, labels: &[u32], eps2: f64) -> Result<Rates> {
     checked(z, eps2)?;
     check_labels(z.nrows(), labels)?;
-    rates(unit_rows(z)?.view(), Groups::Labels(labels), eps2)
+    let unit = unit_rows(z)?;
+    rates(unit.view(), &spectrum::small_gram(unit.view()), Groups::Labels(labels), eps2)
 }
 
 /// R, and R_c with the two views of an image as a group: row `i` and row `i + n/2` of `z` `[n, d]`.
@@ -56,7 +57,8 @@ pub fn class_rates(z: ArrayView2<f64>, labels: &[u32], eps2: f64) -> Result<Rate
 pub fn pair_rates(z: ArrayView2<f64>, eps2: f64) -> Result<Rates> {
     checked(z, eps2)?;
     check_views(z.nrows(), 2)?;
-    rates(unit_rows(z)?.view(), Groups::Pairs, eps2)
+    let unit = unit_rows(z)?;
+    rates(unit.view(), &spectrum::small_gram(unit.view()), Groups::Pairs, eps2)
 }
 
 fn checked(z: ArrayView2<f64>, eps2: f64) -> Result<()> {
@@ -64,19 +66,24 @@ fn checked(z: ArrayView2<f64>, eps2: f64) -> Result<()> {
     positive("eps2", eps2)
 }
 
-/// Of unit rows whose groups have been checked.
-pub(crate) fn rates(unit: ArrayView2<f64>, groups: Groups, eps2: f64) -> Result<Rates> {
+/// Of unit rows whose groups have been checked, and the Gram matrix of their smaller side.
+pub(crate) fn rates(unit: ArrayView2<f64>, gram: &Array2<f64>, groups: Groups, eps2: f64) -> Result<Rates> {
     let compressed_rate = match groups {
         Groups::None => return Err(MeasureError::NoGroups),
         Groups::Pairs => compressed_by_pair(unit, eps2),
         Groups::Labels(labels) => compressed_by_class(unit, labels, eps2),
     };
-    Ok(Rates { coding_rate: of_unit(unit, eps2), compressed_rate })
+    Ok(Rates { coding_rate: of_gram(unit, gram, eps2), compressed_rate })
 }
 
-pub(crate) fn of_unit(unit: ArrayView2<f64>, eps2: f64) -> f64 {
+fn of_unit(unit: ArrayView2<f64>, eps2: f64) -> f64 {
     let (n, d) = unit.dim();
     0.5 * spectrum::log_det_identity_plus(d as f64 / (n as f64 * eps2), unit)
+}
+
+pub(crate) fn of_gram(unit: ArrayView2<f64>, gram: &Array2<f64>, eps2: f64) -> f64 {
+    let (n, d) = unit.dim();
+    0.5 * spectrum::log_det_identity_plus_gram(d as f64 / (n as f64 * eps2), gram, n.max(d))
 }
 
 fn compressed_by_class(unit: ArrayView2<f64>, labels: &[u32], eps2: f64) -> f64 {

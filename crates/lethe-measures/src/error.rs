@@ -29,6 +29,20 @@ pub enum MeasureError {
     TooFewDirections { found: usize, needed: usize },
     #[error("rows need labels or pairs")]
     NoGroups,
+    #[error("the value in row {row}, column {column} is {value:.3e}, expected none below zero")]
+    Negative { row: usize, column: usize, value: f64 },
+    #[error("only {found} of the rows are different, expected at least {needed}")]
+    TooFewDistinctRows { found: usize, needed: usize },
+    #[error("{runs} runs are too few, expected at least {needed}")]
+    TooFewRuns { runs: usize, needed: usize },
+    #[error("{clusters} clusters of {rows} rows, expected 2 to one fewer than rows")]
+    Clusters { clusters: usize, rows: usize },
+    #[error("the matrices have {first} and {second} rows")]
+    RowCounts { first: usize, second: usize },
+    #[error("every row has its two nearest rows at the same distance")]
+    EqualDistances,
+    #[error("the tree's length grows as rows^{slope:.3}, which fits no dimension")]
+    TreeGrowth { slope: f64 },
     #[error("{name} is {value}, expected a positive number")]
     NotPositive { name: &'static str, value: f64 },
     #[error("{found} {what} are too few, expected at least {needed}")]

@@ -1,9 +1,12 @@
-//! Numbers that say something about a matrix of features without a look at the images: how many directions it
-//! uses, how its spectrum decays, how near two views of an image lie, and how well neighbours share a label.
+//! Numbers that say something about a matrix of features without a look at the images: how many directions it uses, how
+//! its spectrum decays, what dimension the set of its rows has, how they fall into clusters, how near two views of an
+//! image lie, how well neighbours share a label; and what tells that an encoder knows the images it was trained on.
 //!
 //! A feature matrix `z` is `[n, d]`, a row an image or a view; everything is computed in float64 (k-NN searches in
 //! float32). A measure is a function of a matrix, and a row of [`MEASURES`], which computes all of them from one
-//! [`Rows`] and so scales the rows and solves for the spectrum once.
+//! [`Rows`] and so scales the rows, multiplies and solves for the spectrum once. What takes two matrices, several views
+//! or scores ([`linear_cka`], [`unitmem()`], [`membership()`], [`sslmem()`]) is a function alone. Draws (k-means,
+//! subsamples) are a function of a seed and the same for any number of threads.
 //!
 //! Two groupings of rows are known: class labels, one a row; and pairs, where row `i` and row `i + n/2` are two views
 //! of an image. "Unit rows" are rows divided by their Euclidean length; a row of zeros has no direction and is an
@@ -23,36 +26,61 @@
 //! # Ok::<(), lethe_measures::MeasureError>(())
 //! ```
 
+mod adjusted_mutual_information;
 mod alignment;
 mod alpha_req;
 mod choice;
+mod cluster_stability;
 mod coding_rate;
 mod criteria;
 mod curves;
+mod distances;
+mod dse;
 mod effective_rank;
 mod error;
+mod idest;
+mod kmeans;
 pub mod knn;
 mod lidar;
+mod linear_cka;
 mod measures;
+mod membership;
 mod onset;
+mod random;
 mod rank_correlation;
 mod rankme;
 mod rows;
+mod silhouette;
 mod spectrum;
+mod sslmem;
+mod two_nn;
 mod uniformity;
+mod unitmem;
 
+pub use adjusted_mutual_information::adjusted_mutual_information;
 pub use alignment::alignment;
 pub use alpha_req::alpha_req;
 pub use choice::{Choice, Miss, best};
+pub use cluster_stability::cluster_stability;
 pub use coding_rate::{Rates, class_rates, coding_rate, pair_rates};
 pub use criteria::{COMBINATION, CRITERIA, Criterion, Direction, Rule, choose_by_mean_rank};
 pub use curves::{Curves, Draw, Interval, LEAST_IMAGES, LEAST_REPLICATES};
+pub use dse::{Dse, dse, dse_of_clusters};
 pub use effective_rank::effective_rank;
 pub use error::MeasureError;
+pub use idest::{dimension_of_trees, idest, tree_length};
+pub use kmeans::{Clustering, kmeans, lloyd};
 pub use lidar::lidar;
+pub use linear_cka::{debiased_linear_cka, linear_cka};
+pub use measures::{Cost, MEASURES, Measure, Needs};
 pub use measures::{MEASURES, Measure, Needs};
+pub use membership::{Membership, membership};
 pub use onset::{ONE_SIDE, Onset, onsets};
 pub use rank_correlation::{RankCorrelation, kendall_tau, rank_correlation, spearman_rho};
 pub use rankme::rankme;
 pub use rows::{Groups, Rows};
+pub use silhouette::silhouette;
+pub use sslmem::{SslMem, sslmem};
+pub use two_nn::two_nn;
 pub use uniformity::uniformity;
+pub use unitmem::{UnitMem, unitmem};

@@ -4,12 +4,21 @@ use std::cell::OnceCell;
 
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis, Zip};
 
+use crate::cluster_stability;
 use crate::coding_rate::{self, Rates};
 use crate::error::{MeasureError, Result, positive};
+use crate::kmeans::Clustering;
 use crate::spectrum;
 
 /// Sums of squares of larger values, whitened, would come near the end of the range of float64.
-const LARGEST: f64 = 1e100;
+pub(crate) const LARGEST: f64 = 1e100;
+
+/// Clusters that the rows are put in; without labels their number is a choice.
+const CLUSTERS: usize = 10;
+/// Clusterings, each from a start of its own.
+const RUNS: usize = 5;
+/// Of all draws of [`MEASURES`](crate::MEASURES).
+pub(crate) const SEED: u64 = 0;
 
 /// Which rows belong together.
 #[derive(Debug, Clone, Copy)]
@@ -21,14 +30,16 @@ pub enum Groups<'a> {
     Labels(&'a [u32]),
 }
 
-/// A matrix `[n, d]` for [`MEASURES`](crate::MEASURES): unit rows, spectra and rates are computed when a measure
-/// first asks and kept for the next.
+/// A matrix `[n, d]` for [`MEASURES`](crate::MEASURES): unit rows, Gram matrices, spectra, rates and clusterings are
+/// computed when a measure first asks and kept for the next.
 pub struct Rows<'a> {
     pub(crate) z: ArrayView2<'a, f64>,
     pub(crate) groups: Groups<'a>,
     pub(crate) eps2: f64,
     unit: OnceCell<Array2<f64>>,
+    unit_gram: OnceCell<Array2<f64>>,
     centred: OnceCell<Vec<f64>>,
+    clusterings: OnceCell<Vec<Clustering>>,
     rates: OnceCell<Rates>,
 }
 
@@ -46,12 +57,31 @@ impl<'a> Rows<'a> {
             Groups::Pairs => check_views(z.nrows(), 2)?,
             Groups::Labels(labels) => check_labels(z.nrows(), labels)?,
         }
-        Ok(Self { z, groups, eps2, unit: OnceCell::new(), centred: OnceCell::new(), rates: OnceCell::new() })
+        Ok(Self {
+            z,
+            groups,
+            eps2,
+            unit: OnceCell::new(),
+            unit_gram: OnceCell::new(),
+            centred: OnceCell::new(),
+            clusterings: OnceCell::new(),
+            rates: OnceCell::new(),
+        })
     }
 
     /// The rows divided by their lengths.
     pub(crate) fn unit(&self) -> Result<ArrayView2<'_, f64>> {
         kept(&self.unit, || unit_rows(self.z)).map(|unit| unit.view())
+    }
+
+    /// The Gram matrix of the smaller side of the unit rows.
+    pub(crate) fn unit_gram(&self) -> Result<&Array2<f64>> {
+        kept(&self.unit_gram, || Ok(spectrum::small_gram(self.unit()?)))
+    }
+
+    /// The unit rows in clusters, several times.
+    pub(crate) fn clusterings(&self) -> Result<&[Clustering]> {
+        kept(&self.clusterings, || cluster_stability::repeated(self.unit()?, CLUSTERS, RUNS, SEED)).map(Vec::as_slice)
     }
 
     /// Singular values of the column-centred matrix, largest first.
@@ -60,7 +90,7 @@ impl<'a> Rows<'a> {
     }
 
     pub(crate) fn rates(&self) -> Result<Rates> {
-        kept(&self.rates, || coding_rate::rates(self.unit()?, self.groups, self.eps2)).copied()
+        kept(&self.rates, || coding_rate::rates(self.unit()?, self.unit_gram()?, self.groups, self.eps2)).copied()
     }
 }
 

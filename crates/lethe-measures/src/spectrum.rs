@@ -118,16 +118,39 @@ fn triangle(a: ArrayView2<f64>) -> DMatrix<f64> {
     triangle(stacked.view())
 }
 
+/// `a'a` or `aa'` for `a` `[n, d]`, whichever is smaller.
+pub(crate) fn small_gram(a: ArrayView2<f64>) -> Array2<f64> {
+    gram(tall(a))
+}
+
+/// The square roots of the eigenvalues of a Gram matrix, largest first: singular values, but those below `1e-6` of the
+/// largest are lost. `longer` is the larger of the sides of the matrix that it is of.
+pub(crate) fn singular_values_of_gram(gram: &Array2<f64>, longer: usize) -> Vec<f64> {
+    eigenvalues(symmetric(gram.clone()), f64::EPSILON * longer as f64).into_iter().map(f64::sqrt).collect()
+}
+
+/// The sum of the singular values of `a`, by the Gram matrix of the smaller side: good to about `1e-5` of itself.
+pub(crate) fn nuclear_norm(a: ArrayView2<f64>) -> f64 {
+    singular_values_of_gram(&small_gram(a), a.nrows().max(a.ncols())).iter().sum()
+}
+
 /// `ln det(I + scale a'a)` for `a` `[n, d]`, by the Gram matrix of the smaller side.
 pub(crate) fn log_det_identity_plus(scale: f64, a: ArrayView2<f64>) -> f64 {
-    let a = tall(a);
-    let gram = symmetric(gram(a));
+    log_det_identity_plus_gram(scale, &small_gram(a), a.nrows().max(a.ncols()))
+}
+
+/// The same where the Gram matrix is known; `longer` is the larger of the sides of `a`.
+pub(crate) fn log_det_identity_plus_gram(scale: f64, gram: &Array2<f64>, longer: usize) -> f64 {
+    let gram = symmetric(gram.clone());
     let mut matrix = &gram * scale;
-    matrix.iter_mut().step_by(a.ncols() + 1).for_each(|diagonal| *diagonal += 1.0);
+    matrix.iter_mut().step_by(gram.nrows() + 1).for_each(|diagonal| *diagonal += 1.0);
     match Cholesky::new(matrix) {
         Some(cholesky) => cholesky.ln_determinant(),
         // `scale` is so large that the identity is lost in the rounding of a singular Gram matrix.
-        None => eigenvalues(gram, rounding(a)).iter().map(|value| (scale * value).ln_1p()).sum(),
+        None => {
+            let values = eigenvalues(gram, f64::EPSILON * longer as f64);
+            values.iter().map(|value| (scale * value).ln_1p()).sum()
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use indexmap::IndexMap;
-use lethe_measures::{Groups, MEASURES, MeasureError, Rows};
+use lethe_measures::{Groups, MEASURES, Measure, MeasureError, Rows};
 use ndarray::Array2;
 use serde::Serialize;
 
@@ -20,7 +20,8 @@ use crate::progress::{self, Progress};
 
 An .npy holds a 2-D array, a row an image. Of a safetensors file every 2-D float tensor is measured, and its 1-D \
 integer tensor `labels` gives the classes. Coding rates are in nats, of rows scaled to unit length; compare them, and \
-LiDAR, only at equal eps2, rows and columns.")]
+LiDAR, only at equal eps2, rows and columns. All rows are measured, never a sample of them: a measure that would take \
+very long is left out with the reason unless --costly asks for it.")]
 pub(super) struct Args {
     /// Features: .npy or safetensors
     #[arg(value_name = "FILE")]
@@ -34,6 +35,9 @@ pub(super) struct Args {
     /// Squared precision of the coding rate
     #[arg(long, default_value_t = 0.5, value_parser = positive)]
     eps2: f64,
+    /// Also take what takes very long: uniformity and dimensions of very many rows
+    #[arg(long)]
+    costly: bool,
     /// Only this tensor of a safetensors file
     #[arg(long, value_name = "NAME")]
     key: Option<String>,
@@ -64,12 +68,14 @@ enum Content {
     Named { tensors: IndexMap<String, Measured> },
 }
 
-/// The measures of one matrix; those that it does not allow are null, with a reason in `skipped`.
+/// The measures of one matrix, of all its `n` rows; those that it does not allow are null, with a reason in `skipped`.
+/// `variants` says what stands behind a number whose paper leaves something open.
 #[derive(Serialize)]
 struct Measured {
     n: usize,
     d: usize,
     measures: IndexMap<&'static str, Option<f64>>,
+    variants: IndexMap<&'static str, &'static str>,
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
     skipped: IndexMap<&'static str, String>,
 }
@@ -93,7 +99,7 @@ pub(super) fn run(args: Args) -> Result<()> {
             "" => explain(error).at(&args.file),
             name => explain(error).at(format!("tensor {name}").as_ref()).at(&args.file),
         };
-        let measures = measure(&matrix, groups, args.eps2, &progress).map_err(place)?;
+        let measures = measure(&matrix, groups, &args, &progress).map_err(place)?;
         measured.insert(name, measures);
     }
     progress.finish();
@@ -113,21 +119,33 @@ pub(super) fn run(args: Args) -> Result<()> {
 fn measure(
     matrix: &Array2<f64>,
     groups: Groups,
-    eps2: f64,
+    args: &Args,
     progress: &Progress,
 ) -> std::result::Result<Measured, MeasureError> {
-    let rows = Rows::new(matrix.view(), groups, eps2)?;
+    let rows = Rows::new(matrix.view(), groups, args.eps2)?;
     let (n, d) = matrix.dim();
-    let mut measured = Measured { n, d, measures: IndexMap::new(), skipped: IndexMap::new() };
+    let mut measured =
+        Measured { n, d, measures: IndexMap::new(), variants: IndexMap::new(), skipped: IndexMap::new() };
     for measure in MEASURES.iter().filter(|measure| measure.needs.met_by(groups)) {
-        let value = (measure.of)(&rows);
+        let value = match too_costly(measure, n, d).filter(|_| !args.costly) {
+            Some(reason) => Err(reason),
+            None => (measure.of)(&rows).map_err(|error| error.to_string()),
+        };
         progress.advance(1);
-        if let Err(error) = &value {
-            measured.skipped.insert(measure.name, error.to_string());
+        match &value {
+            Ok(_) if measure.variant.is_empty() => {}
+            Ok(_) => drop(measured.variants.insert(measure.name, measure.variant)),
+            Err(reason) => drop(measured.skipped.insert(measure.name, reason.clone())),
         }
         measured.measures.insert(measure.name, value.ok());
     }
     Ok(measured)
+}
+
+fn too_costly(measure: &Measure, n: usize, d: usize) -> Option<String> {
+    let multiplications = measure.cost.multiplications(n, d);
+    (!measure.cost.affordable(n, d))
+        .then(|| format!("{n} rows of {d} take about {multiplications:.0e} multiplications; --costly takes it"))
 }
 
 fn explain(error: MeasureError) -> Error {

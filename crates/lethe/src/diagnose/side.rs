@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use lethe_measures::{Groups, MEASURES, MeasureError, Needs, Rows};
+use lethe_measures::{Cost, Groups, MEASURES, Measure, MeasureError, Needs, Rows};
 use tch::Device;
 
 use super::gap::alignment_distances;
@@ -74,7 +74,7 @@ impl SideFeatures {
 }
 
 /// All measures of a stage but the accuracies. One that cannot be taken is left out with the reason, which is said too
-/// unless it is in the nature of a narrow stage or a small set.
+/// unless it is in the nature of things.
 pub(super) fn measure(features: &SideFeatures, stage: usize, eps2: f64, place: &str) -> Result<Side> {
     let mut side = Side::default();
     let plain = features.plain.stages[stage].1.mapv(f64::from);
@@ -85,7 +85,7 @@ pub(super) fn measure(features: &SideFeatures, stage: usize, eps2: f64, place: &
         Rows::new(pairs.view(), Groups::Pairs, eps2).map_err(|error| Error::failed(format!("{place}: {error}")))?;
     let mut skipped = IndexMap::new();
     let mut take = |into: &mut IndexMap<String, f64>, rows: &Rows, wanted: &dyn Fn(Needs) -> bool, beside: &[&str]| {
-        for measure in MEASURES.iter().filter(|m| wanted(m.needs) || beside.contains(&m.name)) {
+        for measure in MEASURES.iter().filter(|m| cheap(m) && (wanted(m.needs) || beside.contains(&m.name))) {
             let error = match (measure.of)(rows) {
                 Ok(value) => {
                     into.insert(measure.name.into(), value);
@@ -93,7 +93,7 @@ pub(super) fn measure(features: &SideFeatures, stage: usize, eps2: f64, place: &
                 }
                 Err(error) => error,
             };
-            if !matches!(error, MeasureError::TooFewDirections { .. } | MeasureError::TooFewRows { .. }) {
+            if !in_the_nature_of_things(error) {
                 progress::say(&format!("warning: {place}: no {}: {error}", measure.name));
             }
             skipped.insert(measure.name.to_owned(), error.to_string());
@@ -106,6 +106,17 @@ pub(super) fn measure(features: &SideFeatures, stage: usize, eps2: f64, place: &
     take(&mut side.by_pair, &pairs, &|needs| needs != Needs::Rows, &["coding_rate"]);
     side.skipped = skipped;
     Ok(side)
+}
+
+/// Measures that take less than the images' way through the encoder.
+fn cheap(measure: &Measure) -> bool {
+    measure.cost == Cost::Spectrum || measure.name == "uniformity"
+}
+
+/// Of a narrow stage, a small set, or a stage whose features have signs.
+fn in_the_nature_of_things(error: MeasureError) -> bool {
+    use MeasureError::{Negative, TooFewDirections, TooFewRows};
+    matches!(error, TooFewDirections { .. } | TooFewRows { .. } | Negative { .. })
 }
 
 /// Accuracies by protocol on the bank itself, and on the features asked about.

@@ -188,6 +188,15 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         formula: "exp entropy of p = l/sum(l) + 1e-8, l the eigenvalues of Sw^-1/2 Sb Sw^-1/2",
         source: "Thilak et al.: LiDAR, ICLR 2024, arxiv.org/abs/2312.04000",
     },
+    Definition {
+        group: Group::Pairs,
+        key: "unitmem",
+        name: "UnitMem",
+        reading: "Higher: single units answer to single images. Grows with the number of images; 1 for sparse units.",
+        formula: "mean over units of (max - median)/(max + median), of the mean activations of the images over their views",
+        source: "Wang, Dziedzic, Backes, Boenisch: Localizing Memorization in SSL Vision Encoders, NeurIPS 2024, \
+                 arxiv.org/abs/2409.19069",
+    },
 ];
 
 /// What a reader must know before drawing conclusions.

@@ -55,17 +55,22 @@ fn a_table_of_one_matrix() {
     let out = lethe_ok(&["measure", text(&path)]);
     insta::assert_snapshot!(within(folder.path(), &out), @r"
     f.npy: eps2 0.5, grouped by nothing
-    ┌────────────────┬─────────┐
-    │ measure        ┆ value   │
-    ╞════════════════╪═════════╡
-    │ n              ┆ 60      │
-    │ d              ┆ 16      │
-    │ coding_rate    ┆ 4.6699  │
-    │ rankme         ┆ 8.0338  │
-    │ effective_rank ┆ 7.7492  │
-    │ alpha_req      ┆ 3.3190  │
-    │ uniformity     ┆ -1.5369 │
-    └────────────────┴─────────┘
+    ┌───────────────────┬─────────┐
+    │ measure           ┆ value   │
+    ╞═══════════════════╪═════════╡
+    │ n                 ┆ 60      │
+    │ d                 ┆ 16      │
+    │ coding_rate       ┆ 4.6699  │
+    │ rankme            ┆ 8.0338  │
+    │ effective_rank    ┆ 7.7492  │
+    │ alpha_req         ┆ 3.3190  │
+    │ uniformity        ┆ -1.5369 │
+    │ two_nn            ┆ 1.4252  │
+    │ silhouette        ┆ 0.4281  │
+    │ cluster_stability ┆ 0.7867  │
+    │ dse               ┆ 0.7883  │
+    │ idest             ┆ 1.9900  │
+    └───────────────────┴─────────┘
     ");
     let label_path = folder.path().join("f.labels.npy");
     let out = lethe_ok(&["measure", text(&path), "--labels", text(&label_path), "--eps2", "0.1"]);
@@ -83,6 +88,11 @@ fn a_table_of_one_matrix() {
     │ effective_rank        ┆ 7.7492  │
     │ alpha_req             ┆ 3.3190  │
     │ uniformity            ┆ -1.5369 │
+    │ two_nn                ┆ 1.4252  │
+    │ silhouette            ┆ 0.4281  │
+    │ cluster_stability     ┆ 0.7867  │
+    │ dse                   ┆ 0.7883  │
+    │ idest                 ┆ 1.9900  │
     └───────────────────────┴─────────┘
     ");
 }
@@ -108,8 +118,27 @@ fn json_of_pairs() {
         "effective_rank": 7.749185,
         "alpha_req": 3.3190359,
         "uniformity": -1.5368877,
+        "two_nn": 1.4252183,
+        "silhouette": 0.42814464,
+        "cluster_stability": 0.78669555,
+        "dse": 0.78828434,
+        "idest": 1.9900089,
         "alignment": 0.013845101,
-        "lidar": 2.4773778
+        "lidar": 2.4773778,
+        "unitmem": null
+      },
+      "variants": {
+        "effective_rank": "of the column-centred rows",
+        "alpha_req": "eigenvalues 10 to 100",
+        "two_nn": "raw rows without copies, the largest 10 % of ratios left out, line through the origin",
+        "silhouette": "unit rows, the tightest of 5 runs of k-means in 10 clusters, seed 0",
+        "cluster_stability": "unit rows, mean adjusted mutual information of 5 runs of k-means in 10 clusters, seed 0",
+        "dse": "Lethe's own for pooled unit rows, not the paper's: 24 clusters, seed 0, no part within images",
+        "idest": "raw rows, trees of n, n/2, n/4, n/8 and n/16 rows, 5 subsamples of each size below n, seed 0",
+        "lidar": "2 views, 1e-4 on the diagonal within"
+      },
+      "skipped": {
+        "unitmem": "the value in row 1, column 1 is -7.141e-1, expected none below zero"
       }
     }
     "#);
@@ -137,6 +166,11 @@ fn every_stage_of_a_safetensors_file() {
     │ effective_rank        ┆ 4.4990  ┆ 6.7669  ┆ 9.0169  │
     │ alpha_req             ┆ -       ┆ 4.8715  ┆ 3.5763  │
     │ uniformity            ┆ -1.6722 ┆ -1.6058 ┆ -1.4477 │
+    │ two_nn                ┆ 0.9641  ┆ 1.3793  ┆ 1.5374  │
+    │ silhouette            ┆ 0.5456  ┆ 0.4525  ┆ 0.3974  │
+    │ cluster_stability     ┆ 0.8252  ┆ 0.8264  ┆ 0.8034  │
+    │ dse                   ┆ 1.1601  ┆ 0.9158  ┆ 0.6489  │
+    │ idest                 ┆ 1.7695  ┆ 1.9233  ┆ 2.0141  │
     └───────────────────────┴─────────┴─────────┴─────────┘
     ");
     let said = String::from_utf8(lethe(&["measure", text(&path)]).stderr).expect("UTF-8");
@@ -166,11 +200,27 @@ fn every_stage_of_a_safetensors_file() {
         "effective_rank": 4.4989824,
         "alpha_req": null,
         "uniformity": -1.6722324,
+        "two_nn": 0.96411248,
+        "silhouette": 0.54559636,
+        "cluster_stability": 0.82522866,
+        "dse": 1.1601249,
+        "idest": 1.7694753,
         "alignment": 0.0083240203,
-        "lidar": 1.813703
+        "lidar": 1.813703,
+        "unitmem": null
+      },
+      "variants": {
+        "effective_rank": "of the column-centred rows",
+        "two_nn": "raw rows without copies, the largest 10 % of ratios left out, line through the origin",
+        "silhouette": "unit rows, the tightest of 5 runs of k-means in 10 clusters, seed 0",
+        "cluster_stability": "unit rows, mean adjusted mutual information of 5 runs of k-means in 10 clusters, seed 0",
+        "dse": "Lethe's own for pooled unit rows, not the paper's: 24 clusters, seed 0, no part within images",
+        "idest": "raw rows, trees of n, n/2, n/4, n/8 and n/16 rows, 5 subsamples of each size below n, seed 0",
+        "lidar": "2 views, 1e-4 on the diagonal within"
       },
       "skipped": {
-        "alpha_req": "only 6 directions have variance, expected at least 11"
+        "alpha_req": "only 6 directions have variance, expected at least 11",
+        "unitmem": "the value in row 1, column 1 is -7.141e-1, expected none below zero"
       }
     }
     "#);

@@ -1,8 +1,10 @@
 """Measures of small matrices by the formulas as they stand, in NumPy float64: full singular value decompositions,
 loops over groups with slogdet of d x d matrices, loops over pairs of rows. k-NN votes as lightly 1.6.0's knn_predict
 (https://github.com/lightly-ai/lightly/blob/v1.6.0/lightly/utils/benchmarking/knn.py), held to scikit-learn 1.9.1.
+k-means from given centres, silhouette, adjusted mutual information and the ROC curve are scikit-learn's, minimum
+spanning trees SciPy's.
 
-    python make.py case.safetensors        (numpy 2.4.6, scikit-learn 1.9.1)
+    python make.py case.safetensors        (numpy 2.4.6, scikit-learn 1.9.1, scipy 1.17.1)
 
 A matrix's tensors are named after it: gaussian/z, gaussian/labels, gaussian/eps2, and what is expected of its rows,
 of its pairs and of its classes: gaussian/rows/rankme, gaussian/by_pair/compressed_rate. A measure it does not allow
@@ -13,6 +15,10 @@ import sys
 
 import numpy as np
 from safetensors.numpy import save_file
+from scipy.sparse.csgraph import minimum_spanning_tree
+from scipy.spatial.distance import cdist
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_mutual_info_score, roc_auc_score, roc_curve, silhouette_score
 from sklearn.neighbors import KNeighborsClassifier
 
 
@@ -93,6 +99,64 @@ def knn(bank, bank_labels, query, query_labels, k, t, leave_one_out=False):
     return np.mean(votes_for == query_labels)
 
 
+def two_nn(z):
+    ratios = []
+    for i in range(len(z)):
+        near = np.sort([np.linalg.norm(z[i] - z[j]) for j in range(len(z)) if j != i])
+        if near[0] > 0:
+            ratios.append(near[1] / near[0])
+    n = len(ratios)
+    x = np.log(np.sort(ratios))[: int(0.9 * n)]
+    y = -np.log(1 - np.arange(1, len(x) + 1) / n)
+    return np.linalg.lstsq(x[:, None], y, rcond=None)[0][0]
+
+
+def tree_length(z):
+    return minimum_spanning_tree(cdist(z, z)).sum()
+
+
+def dse(z, labels):
+    u = unit(z)
+    names = np.unique(labels)
+    spread = np.linalg.norm(u - u.mean(0), axis=1).mean()
+    centres = {c: u[labels == c].mean(0) for c in names}
+    between = np.mean([min(np.linalg.norm(r - centres[o]) for o in names if o != c) for r, c in zip(u, labels)])
+    clusters = [u[labels == c] for c in names if np.sum(labels == c) > 1]
+    norms = [np.linalg.svd(c - c.mean(0), compute_uv=False).sum() / np.sqrt(max(len(c) - 1, z.shape[1])) for c in clusters]
+    s = np.linalg.svd(u, compute_uv=False)
+    return np.array([between / spread, exp_entropy(s / s.sum()) / min(z.shape), np.mean(norms) / spread])
+
+
+def unitmem(activations):
+    """As UnitMem.py in https://github.com/sprintml/LocalizingMemorizationInSSL: the median without the largest."""
+    means = activations.mean(1)
+    largest, median = means.max(0), np.median(np.sort(means, axis=0)[:-1], axis=0)
+    return np.divide(largest - median, largest + median, out=np.zeros_like(largest), where=largest > 0)
+
+
+def cka(x, y):
+    x, y = x - x.mean(0), y - y.mean(0)
+    return np.sum((y.T @ x) ** 2) / np.linalg.norm(x.T @ x) / np.linalg.norm(y.T @ y)
+
+
+def debiased_cka(x, y):
+    """By the unbiased HSIC of Song et al. 2012, equation 5, with n x n Gram matrices."""
+
+    def hsic(k, l):
+        n = len(k)
+        k, l = k - np.diag(np.diag(k)), l - np.diag(np.diag(l))
+        return np.trace(k @ l) + k.sum() * l.sum() / (n - 1) / (n - 2) - 2 / (n - 2) * k.sum(0) @ l.sum(0)
+
+    k, l = x @ x.T, y @ y.T
+    return hsic(k, l) / np.sqrt(hsic(k, k) * hsic(l, l))
+
+
+def delong(members, others):
+    """The area and its standard error by the structural components as they are defined."""
+    psi = (members[:, None] > others).astype(float) + 0.5 * (members[:, None] == others)
+    return psi.mean(), np.sqrt(psi.mean(1).var(ddof=1) / len(members) + psi.mean(0).var(ddof=1) / len(others))
+
+
 rng = np.random.default_rng(2)
 
 
@@ -134,12 +198,15 @@ for index, (name, z) in enumerate(matrices.items()):
         "effective_rank": effective_rank(z),
         "alpha_req": alpha_req(z),
         "uniformity": uniformity(u),
+        "two_nn": two_nn(z),
     }
     add(f"{name}/rows", rows)
     for groups, group in [("by_class", labels), ("by_pair", np.tile(np.arange(n // 2), 2))]:
         r_c = compressed(u, group, eps2)
         add(f"{name}/{groups}", {"compressed_rate": r_c, "coding_rate_reduction": rows["coding_rate"] - r_c})
-    add(f"{name}/by_pair", {"alignment": alignment(u), "lidar": lidar(z, 2)})
+    unit_mem = unitmem(z.reshape(2, n // 2, d).transpose(1, 0, 2)).mean() if z.min() >= 0 else np.nan
+    add(f"{name}/by_pair", {"alignment": alignment(u), "lidar": lidar(z, 2), "unitmem": unit_mem})
+    add(name, {"dse": dse(z, labels), "silhouette": silhouette_score(z, labels), "tree_length": tree_length(z)})
     if n % 3 == 0:
         add(name, {"lidar_3_views": lidar(z, 3)})
 
@@ -154,5 +221,50 @@ settings = [(1, 0.1), (5, 0.1), (20, 0.1), (20, 0.07), (100, 0.1), (100, 1.0)]
 add("knn", {"k": np.array([k for k, _ in settings]), "temperature": np.array([t for _, t in settings])})
 add("knn", {"against": np.array([knn(bank, labels, query, query_labels, k, t) for k, t in settings])})
 add("knn", {"leave_one_out": np.array([knn(bank, labels, bank, labels, k, t, leave_one_out=True) for k, t in settings])})
+
+centres = 2 * rng.standard_normal((5, 8))
+rows = (centres[rng.integers(0, 5, 140)] + rng.standard_normal((140, 8))).round(3)
+start = rows[[3, 4, 5, 6, 7, 8]]
+model = KMeans(6, init=start, n_init=1, tol=0, algorithm="lloyd").fit(rows)
+far_start = np.concatenate([start[:4], 100 + start[4:]])
+far_model = KMeans(6, init=far_start, n_init=1, tol=0, algorithm="lloyd").fit(rows)
+add("kmeans", {"rows": rows, "start": start, "far_start": far_start})
+for place, fitted in [("kmeans/found", model), ("kmeans/far_found", far_model)]:
+    add(place, {"centres": fitted.cluster_centers_, "labels": fitted.labels_.astype(np.int64), "inertia": fitted.inertia_})
+
+labellings = np.stack([
+    model.labels_, far_model.labels_, (model.labels_ + 3) % 6, np.arange(140) // 35, rng.integers(0, 9, 140),
+    np.where(rng.random(140) < 0.2, rng.integers(0, 6, 140), model.labels_), np.zeros(140), np.arange(140),
+]).astype(np.int64)
+add("ami", {"labellings": labellings.astype(float)})
+add("ami", {"scores": np.array([[adjusted_mutual_info_score(a, b) for b in labellings] for a in labellings])})
+
+points = matrices["noise_floor"]
+subsamples = [rng.permutation(150)[:size] for size in [9, 9, 9, 18, 18, 37, 37, 75, 150]]
+lengths = np.array([tree_length(points[rows]) for rows in subsamples])
+sizes = np.unique([len(rows) for rows in subsamples])
+mean_ln = [np.mean([np.log(l) for rows, l in zip(subsamples, lengths) if len(rows) == size]) for size in sizes]
+add("idest", {"subsamples": np.concatenate(subsamples), "sizes": np.array([len(rows) for rows in subsamples])})
+add("idest", {"lengths": lengths, "dimension": 1 / (1 - np.polyfit(np.log(sizes), mean_ln, 1)[0])})
+
+for name, first, second in [("long", "gaussian", "dead_columns"), ("related", "power_law", "down_to_1e-8")]:
+    x, y = matrices[first], matrices[second]
+    y = y + x[:, :1] if name == "related" else y
+    add(f"cka/{name}", {"x": x, "y": y, "cka": cka(x, y), "debiased": debiased_cka(x, y)})
+x, y = matrices["wide"], (matrices["wide"] @ rng.standard_normal((40, 25)) + 30).round(3)
+add("cka/wide", {"x": x, "y": y, "cka": cka(x, y), "debiased": debiased_cka(x, y)})
+
+activations = (np.maximum(rng.standard_normal((13, 3, 8)), 0) * (np.arange(8) != 5)).round(3)
+for images in [12, 13]:
+    add(f"unitmem/{images}", {"activations": activations[:images].reshape(images, -1), "of_units": unitmem(activations[:images])})
+
+members, others = (rng.standard_normal(150) + 0.7).round(1), rng.standard_normal(230).round(1)
+false, true, _ = roc_curve(np.repeat([1, 0], [150, 230]), np.concatenate([members, others]), drop_intermediate=False)
+auc, error = delong(members, others)
+assert np.isclose(auc, roc_auc_score(np.repeat([1, 0], [150, 230]), np.concatenate([members, others])))
+add("membership", {"members": members, "others": others, "auc": auc, "error": error, "tpr": true[false <= 0.01].max()})
+
+trained, other = rng.random(40).round(4), rng.random(40).round(4) + 0.2
+add("sslmem", {"with": trained, "without": other, "of_images": (other - trained) / np.ptp(other - trained)})
 
 save_file(case, sys.argv[1])

@@ -1,4 +1,4 @@
-//! What must hold for any matrix, and what is refused.
+//! Rates, ranks, alignment, uniformity and neighbours.
 
 use lethe_measures::{
     Groups, MeasureError, Rows, alignment, alpha_req, class_rates, coding_rate, effective_rank, knn, lidar, pair_rates,
@@ -6,31 +6,7 @@ use lethe_measures::{
 };
 use ndarray::{Array1, Array2, Axis, concatenate};
 
-/// Standard normal numbers: Box-Muller over a linear congruential generator.
-fn normal(n: usize, d: usize, seed: u64) -> Array2<f64> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut uniform = move || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((state >> 11) as f64 + 0.5) / (1u64 << 53) as f64
-    };
-    Array2::from_shape_simple_fn((n, d), || {
-        (-2.0 * uniform().ln()).sqrt() * (2.0 * std::f64::consts::PI * uniform()).cos()
-    })
-}
-
-/// Two reflections: an orthogonal matrix far from the identity.
-fn rotation(d: usize) -> Array2<f64> {
-    let reflection = |seed| {
-        let v = normal(d, 1, seed);
-        let outer = v.dot(&v.t());
-        Array2::eye(d) - 2.0 / v.mapv(|x| x * x).sum() * outer
-    };
-    reflection(5).dot(&reflection(6))
-}
-
-fn assert_close(found: f64, expected: f64) {
-    assert!((found - expected).abs() <= 1e-10 * expected.abs().max(1.0), "{found} for {expected}");
-}
+use crate::support::{assert_close, normal, rotation};
 
 #[test]
 fn rotation_and_row_scale_leave_the_rates_unchanged() {

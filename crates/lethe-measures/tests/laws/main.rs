@@ -1,0 +1,8 @@
+//! What must hold for any matrix, and what is refused.
+
+mod clusters;
+mod dimension;
+mod memorisation;
+mod spectra;
+mod support;
+mod table;
