@@ -61,7 +61,7 @@ pub fn pair_rates(z: ArrayView2<f64>, eps2: f64) -> Result<Rates> {
     rates(unit.view(), &spectrum::small_gram(unit.view()), Groups::Pairs, eps2)
 }
 
-fn checked(z: ArrayView2<f64>, eps2: f64) -> Result<()> {
+pub(crate) fn checked(z: ArrayView2<f64>, eps2: f64) -> Result<()> {
     check(z)?;
     positive("eps2", eps2)
 }

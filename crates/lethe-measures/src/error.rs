@@ -27,6 +27,8 @@ pub enum MeasureError {
     AllEqual,
     #[error("only {found} directions have variance, expected at least {needed}")]
     TooFewDirections { found: usize, needed: usize },
+    #[error("eps2 is too small: the matrix of the coding rate is singular in float64")]
+    Indefinite,
     #[error("rows need labels or pairs")]
     NoGroups,
     #[error("the value in row {row}, column {column} is {value:.3e}, expected none below zero")]

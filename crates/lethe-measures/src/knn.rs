@@ -16,19 +16,19 @@ use crate::rows::check_labels;
 /// Cosines that a thread holds at a time: 32 MiB.
 const COSINES: usize = 1 << 23;
 
-/// The share, 0 to 1, of the rows of `z` `[n, d]` whose label the k nearest *other* rows vote for.
+/// Whether the k nearest *other* rows vote for a row's label, for every row of `z` `[n, d]`.
 ///
 /// # Errors
 /// `k` of 0 or above n - 1, a temperature that is not positive, another number of labels than rows, not finite, a row
 /// of zeros.
-pub fn leave_one_out(z: ArrayView2<f32>, labels: &[u32], k: usize, temperature: f64) -> Result<f64> {
+pub fn leave_one_out(z: ArrayView2<f32>, labels: &[u32], k: usize, temperature: f64) -> Result<Vec<bool>> {
     check_labels(z.nrows(), labels)?;
     let unit = unit_rows(z)?;
     let bank = Bank::new(unit.view(), labels, k, temperature, 1)?;
-    Ok(bank.accuracy(unit.view(), labels, |query, row| query == row))
+    Ok(bank.right(unit.view(), labels, |query, row| query == row))
 }
 
-/// The share, 0 to 1, of the rows of `query` `[m, d]` whose label the k nearest rows of `bank` `[n, d]` vote for.
+/// Whether the k nearest rows of `bank` `[n, d]` vote for a row's label, for every row of `query` `[m, d]`.
 ///
 /// # Errors
 /// `k` of 0 or above n, a temperature that is not positive, another number of labels than rows, another number of
@@ -40,7 +40,7 @@ pub fn against(
     query_labels: &[u32],
     k: usize,
     temperature: f64,
-) -> Result<f64> {
+) -> Result<Vec<bool>> {
     if bank.ncols() != query.ncols() {
         return Err(MeasureError::Columns { first: bank.ncols(), second: query.ncols() });
     }
@@ -48,7 +48,12 @@ pub fn against(
     check_labels(query.nrows(), query_labels)?;
     let (bank, query) = (unit_rows(bank)?, unit_rows(query)?);
     let bank = Bank::new(bank.view(), bank_labels, k, temperature, 0)?;
-    Ok(bank.accuracy(query.view(), query_labels, |_, _| false))
+    Ok(bank.right(query.view(), query_labels, |_, _| false))
+}
+
+/// The share of right answers, 0 to 1.
+pub fn accuracy(right: &[bool]) -> f64 {
+    right.iter().filter(|&&right| right).count() as f64 / right.len() as f64
 }
 
 struct Bank<'a> {
@@ -76,7 +81,12 @@ impl<'a> Bank<'a> {
     }
 
     /// `left_out(query, row)`: whether a row of the bank may not vote on a query.
-    fn accuracy(&self, query: ArrayView2<f32>, labels: &[u32], left_out: impl Fn(usize, usize) -> bool + Sync) -> f64 {
+    fn right(
+        &self,
+        query: ArrayView2<f32>,
+        labels: &[u32],
+        left_out: impl Fn(usize, usize) -> bool + Sync,
+    ) -> Vec<bool> {
         let block = (COSINES / self.unit.nrows()).clamp(16, 256);
         let blocks: Vec<usize> = (0..query.nrows()).step_by(block).collect();
         let right = |start: &usize| {
@@ -84,9 +94,10 @@ impl<'a> Bank<'a> {
             let cosines = query.slice(s![*start..end, ..]).dot(&self.unit.t());
             let mut keys = Vec::with_capacity(self.unit.nrows());
             let rows = (*start..end).zip(cosines.outer_iter());
-            rows.filter(|(i, cosines)| self.vote(*cosines, |row| left_out(*i, row), &mut keys) == labels[*i]).count()
+            rows.map(|(i, cosines)| self.vote(cosines, |row| left_out(i, row), &mut keys) == labels[i])
+                .collect::<Vec<bool>>()
         };
-        blocks.par_iter().map(right).sum::<usize>() as f64 / query.nrows() as f64
+        blocks.par_iter().flat_map_iter(right).collect()
     }
 
     /// The label that wins. `keys` is scratch memory.

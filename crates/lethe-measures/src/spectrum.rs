@@ -154,6 +154,14 @@ pub(crate) fn log_det_identity_plus_gram(scale: f64, gram: &Array2<f64>, longer:
     }
 }
 
+/// `ln det a` and the inverse of a symmetric positive definite matrix; nothing if rounding makes it indefinite.
+pub(crate) fn log_det_and_inverse(a: Array2<f64>) -> Option<(f64, Array2<f64>)> {
+    let n = a.nrows();
+    let cholesky = Cholesky::new(symmetric(a))?;
+    let inverse = Array2::from_shape_vec((n, n), cholesky.inverse().as_slice().to_vec()).expect("n x n");
+    Some((cholesky.ln_determinant(), inverse))
+}
+
 /// Eigenvalues of `b^-1/2 a b^-1/2` for symmetric `a` and positive definite `b`, largest first, none negative; nothing
 /// if rounding makes `b` indefinite.
 pub(crate) fn whitened_eigenvalues(a: Array2<f64>, b: Array2<f64>) -> Option<Vec<f64>> {

@@ -154,9 +154,10 @@ fn knn_votes_as_lightly_and_scikit_learn() {
     assert_eq!(ks.len(), 6);
     for i in 0..ks.len() {
         let (k, t) = (ks[i] as usize, temperatures[i]);
-        let found = knn::against(bank.view(), &bank_labels, query.view(), &query_labels, k, t);
+        let found = knn::against(bank.view(), &bank_labels, query.view(), &query_labels, k, t)
+            .map(|right| knn::accuracy(&right));
         assert_eq!(found, Ok(against[i]), "k {k}, T {t}");
-        let found = knn::leave_one_out(bank.view(), &bank_labels, k, t);
+        let found = knn::leave_one_out(bank.view(), &bank_labels, k, t).map(|right| knn::accuracy(&right));
         assert_eq!(found, Ok(leave_one_out[i]), "leave-one-out, k {k}, T {t}");
     }
 }

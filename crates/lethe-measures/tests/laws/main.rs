@@ -3,6 +3,7 @@
 mod clusters;
 mod dimension;
 mod memorisation;
+mod per_image;
 mod spectra;
 mod support;
 mod table;

@@ -147,10 +147,11 @@ fn knn_is_a_full_sort() {
     let z = Array2::from_shape_fn((900, 16), |(i, j)| (centres[(labels[i] as usize, j)] + 1.5 * noise[(i, j)]) as f32);
     for k in [1, 20, 200] {
         let right = (0..900).filter(|&i| brute_force(&z, &labels, i, k, 0.1) == labels[i]).count();
-        let found = knn::leave_one_out(z.view(), &labels, k, 0.1).unwrap();
+        let found = knn::leave_one_out(z.view(), &labels, k, 0.1).map(|right| knn::accuracy(&right)).unwrap();
         assert!((0.3..0.98).contains(&found), "{found}");
         assert_eq!(found, right as f64 / 900.0, "k {k}");
-        let own = knn::against(z.view(), &labels, z.view(), &labels, k, 0.1).unwrap();
+        let own =
+            knn::against(z.view(), &labels, z.view(), &labels, k, 0.1).map(|right| knn::accuracy(&right)).unwrap();
         assert!(own >= found && (k > 1 || own == 1.0), "a row in its own bank finds itself");
     }
 }
@@ -160,12 +161,16 @@ fn knn_is_a_full_sort() {
 fn knn_ties_are_settled_by_order() {
     let bank = Array2::<f32>::ones((6, 3));
     let vote = |labels: &[u32], k, expected| {
-        assert_eq!(knn::against(bank.view(), labels, bank.view(), &[expected; 6], k, 1e-4), Ok(1.0));
+        assert_eq!(knn::against(bank.view(), labels, bank.view(), &[expected; 6], k, 1e-4), Ok(vec![true; 6]));
     };
     vote(&[7, 7, 2, 2, 2, 2], 2, 7);
     vote(&[7, 7, 2, 2, 2, 2], 4, 2);
     vote(&[4_000_000_000, 5, 5, 5, 5, 5], 1, 4_000_000_000);
-    assert_eq!(knn::against(bank.view(), &[1; 6], bank.view(), &[0; 6], 1, 0.1), Ok(0.0), "a label the bank lacks");
+    assert_eq!(
+        knn::against(bank.view(), &[1; 6], bank.view(), &[0; 6], 1, 0.1),
+        Ok(vec![false; 6]),
+        "a label the bank lacks"
+    );
 }
 
 #[test]

@@ -159,6 +159,7 @@ fn diagnose_settings(seed: u64, threads: usize) -> diagnose::Settings {
         seed,
         image_size: None,
         normalize: None,
+        reference: None,
         augmentation: None,
         batch_size: 256,
         threads,

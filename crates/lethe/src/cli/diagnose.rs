@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use indexmap::IndexMap;
+
 use crate::config::RunConfig;
-use crate::diagnose::{self, Cell, Diagnosis, Images, Settings, Side, Subject};
+use crate::diagnose::{self, Cell, Diagnosis, Estimate, Images, Pooled, Settings, Side, Subject};
 use crate::error::{At, Error, Result};
 use crate::run::RunFolder;
-use crate::{data, files, report};
+use crate::{data, files, progress, report};
 
 use super::images::ImageArgs;
 
@@ -14,9 +16,11 @@ use super::images::ImageArgs;
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   lethe diagnose runs/simclr --unseen cifar/test --out runs/simclr/diagnosis
-  lethe diagnose epoch-0100.safetensors epoch-0200.safetensors --data cifar/train@n=5000 --unseen cifar/test --out d")]
+  lethe diagnose runs/seed-0 runs/seed-1 --unseen cifar/test --out diagnosis
+  lethe diagnose epoch-0200.safetensors --data cifar/train@n=5000 --unseen cifar/test --out d")]
 pub(super) struct Args {
-    /// The folder of a run, for its start and all its checkpoints; or checkpoints, oldest first
+    /// The folder of a run, for its start and all its checkpoints; several runs, each by itself and in one table of
+    /// scores; or checkpoints, oldest first
     #[arg(value_name = "RUN|CKPT", required = true)]
     subjects: Vec<PathBuf>,
     /// The images the encoder was trained on [default: the run's own]
@@ -25,7 +29,10 @@ pub(super) struct Args {
     /// Images of the same kind that it has not seen; without them there is no memorisation gap
     #[arg(long, value_name = "D2")]
     unseen: Option<String>,
-    /// Folder for diagnosis.json and report.html
+    /// An encoder of the same kind trained in the same way without the training images: SSLMem, stage by stage
+    #[arg(long, value_name = "CKPT")]
+    reference: Option<PathBuf>,
+    /// Folder for diagnosis.json and report.html; of several runs, for scores.json and a folder each
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Most images a side, drawn by the seed
@@ -54,7 +61,69 @@ fn positive(text: &str) -> std::result::Result<f64, String> {
 }
 
 pub(super) fn run(args: Args) -> Result<()> {
-    let (subjects, config) = subjects(&args.subjects)?;
+    args.subjects.iter().try_for_each(|path| std::fs::metadata(path).map(drop).at(path))?;
+    match args.subjects.as_slice() {
+        [folder] if folder.is_dir() => {
+            let (subjects, config) = of_run(folder)?;
+            one(&args, &subjects, Some(config))
+        }
+        runs if runs.iter().all(|path| path.is_dir()) => several(&args, runs),
+        paths => match paths.iter().find(|path| path.is_dir()) {
+            Some(folder) => Err(Error::usage("is a folder among checkpoints")
+                .at(folder)
+                .hint("name runs only, or checkpoints only")),
+            None => one(&args, &paths.iter().cloned().map(Subject::File).collect::<Vec<_>>(), None),
+        },
+    }
+}
+
+fn one(args: &Args, subjects: &[Subject], config: Option<RunConfig>) -> Result<()> {
+    let (diagnosis, page) = diagnose(args, subjects, config, &args.out)?;
+    if args.json {
+        return super::print(&to_json(&diagnosis)?);
+    }
+    super::print(&table(&diagnosis))?;
+    if !diagnosis.choices.is_empty() {
+        super::print(&choices(&diagnosis))?;
+    }
+    super::print(&diagnosis.summary)?;
+    super::print(&format!("report: {}", page.display()))
+}
+
+/// Every run by itself, in a folder of its name, and the scores of the criteria over all of them.
+fn several(args: &Args, runs: &[PathBuf]) -> Result<()> {
+    let mut diagnoses = IndexMap::new();
+    let subjects = runs.iter().map(|run| Ok((name(run)?, of_run(run)?))).collect::<Result<Vec<_>>>()?;
+    if let Some(twice) = (1..subjects.len()).find(|&i| subjects[..i].iter().any(|(name, _)| *name == subjects[i].0)) {
+        return Err(Error::usage(format!("two runs are called {}", subjects[twice].0)).hint("rename one folder"));
+    }
+    for (name, _) in &subjects {
+        refuse_existing(&args.out.join(name), args.overwrite)?;
+    }
+    for (name, (subjects, config)) in subjects {
+        progress::say(&format!("{name}:"));
+        let (diagnosis, page) = diagnose(args, &subjects, Some(config), &args.out.join(&name))?;
+        progress::say(&diagnosis.summary);
+        progress::say(&format!("report: {}", page.display()));
+        diagnoses.insert(name, diagnosis);
+    }
+    let pooled = diagnose::pool(&diagnoses, args.seed);
+    let json = to_json(&pooled)?;
+    files::write_atomically(&args.out.join("scores.json"), json.as_bytes())?;
+    super::print(&if args.json { json } else { scores(&pooled) })
+}
+
+fn name(run: &Path) -> Result<String> {
+    let path = run.canonicalize().at(run)?;
+    Ok(path.file_name().unwrap_or_default().to_string_lossy().into_owned())
+}
+
+fn to_json(value: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string_pretty(value).map_err(|error| Error::failed(error.to_string()))
+}
+
+/// Diagnoses one run or list of checkpoints and writes what was found into `out`; gives the page too.
+fn diagnose(args: &Args, subjects: &[Subject], config: Option<RunConfig>, out: &Path) -> Result<(Diagnosis, PathBuf)> {
     let spec = args.data.clone().or_else(|| config.as_ref().map(|config| config.data.clone()));
     let spec = spec.ok_or_else(|| {
         Error::usage("--data is missing")
@@ -72,26 +141,21 @@ pub(super) fn run(args: Args) -> Result<()> {
         seed: args.seed,
         image_size: args.images.image_size,
         normalize: args.images.normalize.clone(),
+        reference: args.reference.clone(),
         augmentation: args.augmentation.clone().or_else(|| config.map(|config| config.augmentation)),
         batch_size: args.images.batch_size,
         threads: args.images.threads(),
         device: args.images.start()?,
     };
-    let made = prepare(&args.out, args.overwrite)?;
-    let diagnosis = diagnose::diagnose(&subjects, &train, unseen.as_ref(), &settings).inspect_err(|_| {
+    let made = prepare(out, args.overwrite)?;
+    let diagnosis = diagnose::diagnose(subjects, &train, unseen.as_ref(), &settings).inspect_err(|_| {
         if made {
-            let _ = std::fs::remove_dir(&args.out); // which only takes an empty one
+            let _ = std::fs::remove_dir(out); // which only takes an empty one
         }
     })?;
-    let json = serde_json::to_string_pretty(&diagnosis).map_err(|error| Error::failed(error.to_string()))?;
-    files::write_atomically(&args.out.join(DIAGNOSIS), json.as_bytes())?;
-    let page = report::write(&args.out)?;
-    if args.json {
-        return super::print(&json);
-    }
-    super::print(&table(&diagnosis))?;
-    super::print(&diagnosis.summary)?;
-    super::print(&format!("report: {}", page.display()))
+    files::write_atomically(&out.join(DIAGNOSIS), to_json(&diagnosis)?.as_bytes())?;
+    let page = report::write(out)?;
+    Ok((diagnosis, page))
 }
 
 const DIAGNOSIS: &str = "diagnosis.json";
@@ -100,32 +164,27 @@ fn open(spec: String) -> Result<Images> {
     Ok(Images { dataset: data::open(&spec)?, spec })
 }
 
-/// What to diagnose; the configuration where it is a run.
-fn subjects(paths: &[PathBuf]) -> Result<(Vec<Subject>, Option<RunConfig>)> {
-    paths.iter().try_for_each(|path| std::fs::metadata(path).map(drop).at(path))?;
-    match paths.iter().find(|path| path.is_dir()) {
-        None => Ok((paths.iter().cloned().map(Subject::File).collect(), None)),
-        Some(folder) if paths.len() > 1 => Err(Error::usage("is a folder among several arguments")
-            .at(folder)
-            .hint("name one run, or checkpoints only")),
-        Some(folder) => {
-            let run = RunFolder::open(folder)?;
-            Ok((Subject::of_run(&run)?, Some(run.read_config()?)))
-        }
-    }
+fn of_run(folder: &Path) -> Result<(Vec<Subject>, RunConfig)> {
+    let run = RunFolder::open(folder)?;
+    Ok((Subject::of_run(&run)?, run.read_config()?))
 }
 
 /// Makes the folder before the work, so that a forbidden place costs none of it; says whether it is new.
 fn prepare(out: &Path, overwrite: bool) -> Result<bool> {
-    if out.join(DIAGNOSIS).exists() && !overwrite {
-        return Err(Error::usage("there is a diagnosis in this folder already")
-            .at(out)
-            .hint("--overwrite replaces it, or choose another --out"));
-    }
+    refuse_existing(out, overwrite)?;
     let made = !out.exists();
     files::make_folder(out)?;
     files::sweep(out)?;
     Ok(made)
+}
+
+fn refuse_existing(out: &Path, overwrite: bool) -> Result<()> {
+    if overwrite || !out.join(DIAGNOSIS).exists() {
+        return Ok(());
+    }
+    Err(Error::usage("there is a diagnosis in this folder already")
+        .at(out)
+        .hint("--overwrite replaces it, or choose another --out"))
 }
 
 /// A line a stage and checkpoint, stages outermost: how a stage changes is read downwards.
@@ -160,4 +219,52 @@ fn row(diagnosis: &Diagnosis, cell: &Cell) -> Vec<String> {
         }
     }
     row
+}
+
+/// A line a criterion: what it keeps, and what that misses where labels tell.
+fn choices(diagnosis: &Diagnosis) -> String {
+    let mut table = super::table(&[
+        "keep by",
+        "checkpoint",
+        "earliest as good",
+        "gap spared",
+        "epochs off",
+        "k-NN lost",
+        "Kendall",
+    ]);
+    for choice in &diagnosis.choices {
+        let earliest = choice.earliest.as_ref();
+        let miss = choice.miss.as_ref();
+        table.add_row([
+            choice.criterion.clone() + if choice.needs_labels { " (labels)" } else { "" },
+            diagnosis.checkpoint_name(choice.checkpoint),
+            earliest.map_or("-".into(), |earliest| diagnosis.checkpoint_name(earliest.checkpoint)),
+            interval(earliest.map(|earliest| earliest.spared), 4),
+            miss.map_or("-".into(), |miss| format!("{:+.0}", miss.epochs)),
+            interval(miss.map(|miss| miss.regret), 3),
+            interval(choice.kendall, 2),
+        ]);
+    }
+    table.to_string()
+}
+
+fn scores(pooled: &Pooled) -> String {
+    let mut table = super::table(&["criterion", "runs", "epochs off", "k-NN lost", "Kendall", "Spearman"]);
+    for score in &pooled.scores {
+        table.add_row([
+            score.criterion.clone(),
+            score.runs.to_string(),
+            format!("{:.1}", score.epochs),
+            format!("{:.4}", score.regret),
+            interval(score.kendall, 2),
+            interval(score.spearman, 2),
+        ]);
+    }
+    table.to_string()
+}
+
+fn interval(estimate: Option<Estimate>, digits: usize) -> String {
+    estimate.map_or("-".into(), |Estimate { value, low, high }| {
+        format!("{value:.digits$} ({low:.digits$} .. {high:.digits$})")
+    })
 }

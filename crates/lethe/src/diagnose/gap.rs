@@ -41,9 +41,9 @@ pub fn alignment_distances(first: ArrayView2<f32>, second: ArrayView2<f32>) -> V
 ///
 /// The intervals come from a bootstrap over i, studentised by the largest deviation over all cells (Romano & Wolf 2005,
 /// single step): they hold *together* with probability 0.95, so that one of many cells cannot leave 0 by luck.
-pub fn gaps(differences: &[Vec<f64>], seed: u64) -> Vec<Gap> {
-    let Some(n) = differences.first().map(Vec::len).filter(|&n| n > 0) else { return Vec::new() };
-    let rows = Array2::from_shape_fn((n, differences.len()), |(i, cell)| differences[cell][i]);
+pub fn gaps(differences: &[impl AsRef<[f64]>], seed: u64) -> Vec<Gap> {
+    let Some(n) = differences.first().map(|cell| cell.as_ref().len()).filter(|&n| n > 0) else { return Vec::new() };
+    let rows = Array2::from_shape_fn((n, differences.len()), |(i, cell)| differences[cell].as_ref()[i]);
     let means = rows.mean_axis(Axis(0)).expect("n > 0");
     let centred = &rows - &means;
     let deviations = resampling_weights(n, seed).dot(&centred);

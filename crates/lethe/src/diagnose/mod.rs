@@ -1,10 +1,16 @@
 //! The diagnosis: measures of every stage of every checkpoint, on training images and on unseen ones.
 
+mod choice;
 mod gap;
+mod onset;
+mod per_image;
+mod pooled;
+mod reference;
 mod side;
 mod subject;
 mod summary;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -12,16 +18,23 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tch::Device;
 
+use lethe_measures::{Interval, linear_cka, membership};
+
 use crate::data::{self, Dataset};
 use crate::error::{Error, Result};
-use crate::evaluate::{Model, Sight};
+use crate::evaluate::{Model, Sight, accuracy};
 use crate::methods;
 use crate::progress::Progress;
 
+pub use choice::{Choice, Earliest, Miss};
 pub use gap::{Gap, alignment_distances, gaps};
+pub use onset::Onset;
+pub use pooled::{Pooled, Score, pool};
+pub use reference::AgainstReference;
 pub use subject::Subject;
 
-use side::{Shown, SideFeatures, accuracies, measure};
+use per_image::{DIFFERENCES, PerImage};
+use side::{Answers, Shown, SideFeatures, answers, measure};
 
 /// The content of `diagnosis.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -36,21 +49,30 @@ pub struct Diagnosis {
     pub checkpoints: Vec<CheckpointRow>,
     /// One cell a checkpoint and stage, checkpoints outermost.
     pub cells: Vec<Cell>,
-    /// Where memorisation sets in, a stage at a time; empty when none is seen.
+    /// Since when training and unseen images differ, a difference and stage at a time; empty when none is seen, or not
+    /// asked because checkpoints name no epochs.
     #[serde(default)]
     pub onsets: Vec<Onset>,
+    /// Which checkpoint each criterion keeps.
+    #[serde(default)]
+    pub choices: Vec<Choice>,
     /// What the gaps say, in a few sentences.
     #[serde(default)]
     pub summary: String,
 }
 
-/// The first checkpoint of a stage from which on every interval of the gap lies above 0.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Onset {
-    pub stage: String,
-    /// Index into `checkpoints`.
-    pub checkpoint: usize,
-    pub confidence: f64,
+/// A number with the two ends of its 95 % interval.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Estimate {
+    pub value: f64,
+    pub low: f64,
+    pub high: f64,
+}
+
+impl From<Interval> for Estimate {
+    fn from(interval: Interval) -> Self {
+        Self { value: interval.estimate, low: interval.low, high: interval.high }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -74,6 +96,27 @@ pub struct Cell {
     /// 95 % interval of the gap, lowest and highest: a bootstrap over images, simultaneous over all cells.
     #[serde(default)]
     pub gap_interval: Option<[f64; 2]>,
+    /// How well training images are told from unseen ones by how near their views lie.
+    #[serde(default)]
+    pub membership: Option<Membership>,
+    /// Linear CKA of the training images' features with those of the stage before, and with those of the same stage at
+    /// the checkpoint before: 1 where nothing but a rotation has changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cka_stage: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cka_checkpoint: Option<f64>,
+    /// Beside an encoder that was not trained on the images (`--reference`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<AgainstReference>,
+}
+
+/// Membership inference by one number an image.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Membership {
+    /// Area under the ROC curve; 0.5 tells nothing.
+    pub auc: Estimate,
+    /// The share of training images found where 1 % of unseen ones are taken for training images.
+    pub true_positives_at_1_percent: f64,
 }
 
 /// The numbers of one stage on one set of images.
@@ -100,6 +143,16 @@ impl Diagnosis {
     }
 }
 
+impl Membership {
+    /// Of scores that are higher for training images; nothing where they are too few or not numbers.
+    fn of(train: &[f64], unseen: &[f64]) -> Option<Self> {
+        let found = membership(train, unseen).ok()?;
+        let (low, high) = found.interval;
+        let auc = Estimate { value: found.auc, low, high };
+        Some(Self { auc, true_positives_at_1_percent: found.true_positives_at_1_percent })
+    }
+}
+
 /// Images by the specification that opened them.
 #[derive(Clone)]
 pub struct Images {
@@ -116,6 +169,8 @@ pub struct Settings {
     /// What the checkpoints remember unless given.
     pub image_size: Option<u32>,
     pub normalize: Option<String>,
+    /// An encoder of the same stages that has not been trained on these images.
+    pub reference: Option<PathBuf>,
     /// Recipe of the view pairs; the method's own unless given, SimCLR's of an unknown method.
     pub augmentation: Option<String>,
     pub batch_size: usize,
@@ -163,38 +218,55 @@ pub fn diagnose(
         checkpoints: Vec::new(),
         cells: Vec::new(),
         onsets: Vec::new(),
+        choices: Vec::new(),
         summary: String::new(),
     };
     let stages: Vec<usize> = (0..diagnosis.stages.len()).collect();
-    let progress = Progress::new("diagnose", "images", (subjects.len() * shown.len() * 2 * images) as u64);
-    let mut differences = Vec::new();
+    let models = subjects.len() + usize::from(settings.reference.is_some());
+    let progress = Progress::new("diagnose", "images", (models * shown.len() * 2 * images) as u64);
+    let features = |model: &Model| {
+        shown.iter().map(|shown| shown.features(model, &stages, &progress)).collect::<Result<Vec<SideFeatures>>>()
+    };
+    let reference = settings.reference.as_ref().map(|path| features(&reference::open(path, &first, settings.device)?));
+    let reference = reference.transpose()?;
+    let mut per_image = Vec::new();
+    let mut before: Option<Vec<SideFeatures>> = None;
     for (checkpoint, subject) in subjects.iter().enumerate() {
         let model = subject.open(settings.device)?;
-        let features =
-            shown.iter().map(|shown| shown.features(&model, &stages, &progress)).collect::<Result<Vec<_>>>()?;
+        let features = features(&model)?;
         diagnosis.checkpoints.push(CheckpointRow { path: model.name.clone(), epoch: model.epoch });
         for (stage, name) in diagnosis.stages.iter().enumerate() {
             let place = format!("{}, {name}", model.name);
-            let (train, unseen) = numbers(&features, stage, same_classes, settings, &place)?;
-            if let [train, unseen] = features.as_slice() {
-                let (train, unseen) = (train.distances(stage), unseen.distances(stage));
-                differences.push(unseen.iter().zip(&train).map(|(unseen, train)| unseen - train).collect());
-            }
+            let asked = asked(&features, stage, same_classes, settings, &place);
+            let [train, unseen] = numbers(&features, stage, &asked, settings, &place)?;
+            per_image.push(PerImage::of(&features, stage, &asked, settings));
             diagnosis.cells.push(Cell {
                 checkpoint,
                 stage: name.clone(),
-                train,
+                train: train.expect("the first side"),
                 unseen,
                 memorisation_gap: None,
                 gap_interval: None,
+                membership: told_apart(&features, stage),
+                cka_stage: stage.checked_sub(1).and_then(|earlier| cka((&features, stage), (&features, earlier))),
+                cka_checkpoint: before.as_ref().and_then(|before| cka((&features, stage), (before, stage))),
+                reference: reference.as_deref().and_then(|reference| reference::compare(&features, reference, stage)),
             });
         }
+        before = Some(features);
     }
     progress.finish();
-    for (cell, gap) in diagnosis.cells.iter_mut().zip(gaps(&differences, settings.seed)) {
-        (cell.memorisation_gap, cell.gap_interval) = (Some(gap.mean), Some([gap.low, gap.high]));
+    if unseen.is_some() {
+        let differences: Vec<&[f64]> =
+            per_image.iter().map(|cell| cell.differences[DIFFERENCES[0]].as_slice()).collect();
+        for (cell, gap) in diagnosis.cells.iter_mut().zip(gaps(&differences, settings.seed)) {
+            (cell.memorisation_gap, cell.gap_interval) = (Some(gap.mean), Some([gap.low, gap.high]));
+        }
     }
-    diagnosis.onsets = summary::onsets(&diagnosis);
+    if let Some(epochs) = per_image::epochs(&diagnosis.checkpoints) {
+        diagnosis.onsets = onset::find(&diagnosis, &per_image, &epochs, settings.seed);
+        diagnosis.choices = choice::find(&diagnosis, &per_image, &epochs, settings.seed);
+    }
     diagnosis.summary = summary::summary(&diagnosis);
     for shown in &shown {
         shown.say_bad_samples();
@@ -227,27 +299,46 @@ fn check(subjects: &[Subject], train: &Images, settings: &Settings) -> Result<(M
     first.ok_or_else(|| Error::usage("no checkpoint to diagnose"))
 }
 
-/// The numbers of one stage on training images and on unseen ones. Unseen images are asked about only where their
-/// classes are those of the training images.
-fn numbers(
+/// What the protocols answer about a stage, on training images and on unseen ones; these are asked about only where
+/// their classes are those of the training images.
+fn asked(
     features: &[SideFeatures],
     stage: usize,
     same_classes: bool,
     settings: &Settings,
     place: &str,
-) -> Result<(Side, Option<Side>)> {
-    let of = |features: &SideFeatures| measure(features, stage, settings.eps2, place);
-    let mut train = of(&features[0])?;
-    let mut unseen = features.get(1).map(of).transpose()?;
-    if let Some(bank) = features[0].plain.labelled(stage) {
-        let asked = features.get(1).filter(|_| same_classes).and_then(|unseen| unseen.plain.labelled(stage));
-        let (own, others) = accuracies(bank, asked, settings.device, place);
-        train.accuracy = own;
-        if let Some(unseen) = &mut unseen {
-            unseen.accuracy = others;
-        }
+) -> [Answers; 2] {
+    let Some(bank) = features[0].plain.labelled(stage) else { return Default::default() };
+    let unseen = features.get(1).filter(|_| same_classes).and_then(|unseen| unseen.plain.labelled(stage));
+    answers(bank, unseen, settings.device, place)
+}
+
+/// The numbers of one stage on training images and on unseen ones.
+fn numbers(
+    features: &[SideFeatures],
+    stage: usize,
+    answers: &[Answers; 2],
+    settings: &Settings,
+    place: &str,
+) -> Result<[Option<Side>; 2]> {
+    let mut sides = [None, None];
+    for ((side, features), answers) in sides.iter_mut().zip(features).zip(answers) {
+        let accuracy = answers.iter().map(|(name, right)| ((*name).to_owned(), accuracy(right))).collect();
+        *side = Some(Side { accuracy, ..measure(features, stage, settings.eps2, place)? });
     }
-    Ok((train, unseen))
+    Ok(sides)
+}
+
+/// Of a stage's features of the training images with another's; nothing where all images are alike.
+fn cka((features, stage): (&[SideFeatures], usize), (others, other): (&[SideFeatures], usize)) -> Option<f64> {
+    let [own, other] = [(features, stage), (others, other)].map(|(sides, stage)| sides[0].plain_of(stage));
+    linear_cka(own.view(), other.view()).ok()
+}
+
+fn told_apart(features: &[SideFeatures], stage: usize) -> Option<Membership> {
+    let [train, unseen] = features else { return None };
+    let nearness = |side: &SideFeatures| side.distances(stage).iter().map(|distance| -distance).collect::<Vec<f64>>();
+    Membership::of(&nearness(train), &nearness(unseen))
 }
 
 fn augmentation(model: &Model, settings: &Settings) -> Result<String> {
@@ -271,6 +362,7 @@ fn resolved(
         ("images", json!(images)),
         ("image_size", json!(sight.size)),
         ("normalize", json!(sight.normalize)),
+        ("reference", json!(settings.reference)),
         ("augmentation", json!(augmentation)),
         ("eps2", json!(settings.eps2)),
         ("seed", json!(settings.seed)),

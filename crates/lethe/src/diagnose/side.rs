@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 use lethe_measures::{Cost, Groups, MEASURES, Measure, MeasureError, Needs, Rows};
+use ndarray::Array2;
 use tch::Device;
 
 use super::gap::alignment_distances;
@@ -16,6 +17,9 @@ use crate::views::{self, Augmentation, Loader, LoaderSettings, Normalize, Order}
 
 /// Batches computed ahead.
 const PREFETCH: usize = 2;
+
+/// Right or wrong image by image, by protocol.
+pub(super) type Answers = IndexMap<&'static str, Vec<bool>>;
 
 /// Images as they are, and as pairs of views.
 pub(super) struct Shown {
@@ -71,21 +75,32 @@ impl SideFeatures {
     pub(super) fn distances(&self, stage: usize) -> Vec<f64> {
         alignment_distances(self.pairs.view(stage, 0), self.pairs.view(stage, 1))
     }
+
+    /// The images as they are, `[n, d]`.
+    pub(super) fn plain_of(&self, stage: usize) -> Array2<f64> {
+        self.plain.stages[stage].1.mapv(f64::from)
+    }
+
+    /// The two views of every image, `[2 n, d]`: row i and row i + n.
+    pub(super) fn pairs_of(&self, stage: usize) -> Array2<f64> {
+        self.pairs.stages[stage].1.mapv(f64::from)
+    }
 }
 
 /// All measures of a stage but the accuracies. One that cannot be taken is left out with the reason, which is said too
 /// unless it is in the nature of things.
 pub(super) fn measure(features: &SideFeatures, stage: usize, eps2: f64, place: &str) -> Result<Side> {
+    let last = stage + 1 == features.plain.stages.len();
     let mut side = Side::default();
-    let plain = features.plain.stages[stage].1.mapv(f64::from);
+    let plain = features.plain_of(stage);
     let groups = features.plain.labels.as_deref().map_or(Groups::None, Groups::Labels);
     let rows = Rows::new(plain.view(), groups, eps2).map_err(|error| Error::failed(format!("{place}: {error}")))?;
-    let pairs = features.pairs.stages[stage].1.mapv(f64::from);
+    let pairs = features.pairs_of(stage);
     let pairs =
         Rows::new(pairs.view(), Groups::Pairs, eps2).map_err(|error| Error::failed(format!("{place}: {error}")))?;
     let mut skipped = IndexMap::new();
     let mut take = |into: &mut IndexMap<String, f64>, rows: &Rows, wanted: &dyn Fn(Needs) -> bool, beside: &[&str]| {
-        for measure in MEASURES.iter().filter(|m| cheap(m) && (wanted(m.needs) || beside.contains(&m.name))) {
+        for measure in MEASURES.iter().filter(|m| cheap(m, last) && (wanted(m.needs) || beside.contains(&m.name))) {
             let error = match (measure.of)(rows) {
                 Ok(value) => {
                     into.insert(measure.name.into(), value);
@@ -108,9 +123,9 @@ pub(super) fn measure(features: &SideFeatures, stage: usize, eps2: f64, place: &
     Ok(side)
 }
 
-/// Measures that take less than the images' way through the encoder.
-fn cheap(measure: &Measure) -> bool {
-    measure.cost == Cost::Spectrum || measure.name == "uniformity"
+/// Measures that take less than the images' way through the encoder; of the last stage, which decides, all of them.
+fn cheap(measure: &Measure, last: bool) -> bool {
+    last || measure.cost == Cost::Spectrum || measure.name == "uniformity"
 }
 
 /// Of a narrow stage, a small set, or a stage whose features have signs.
@@ -119,19 +134,14 @@ fn in_the_nature_of_things(error: MeasureError) -> bool {
     matches!(error, TooFewDirections { .. } | TooFewRows { .. } | Negative { .. })
 }
 
-/// Accuracies by protocol on the bank itself, and on the features asked about.
-pub(super) fn accuracies(
-    bank: Labelled,
-    asked: Option<Labelled>,
-    device: Device,
-    place: &str,
-) -> (IndexMap<String, f64>, IndexMap<String, f64>) {
-    let (mut own, mut others) = (IndexMap::new(), IndexMap::new());
+/// Answers by protocol, right or wrong image by image: on the bank itself, and on the features asked about.
+pub(super) fn answers(bank: Labelled, asked: Option<Labelled>, device: Device, place: &str) -> [Answers; 2] {
+    let mut answers = <[Answers; 2]>::default();
     let mut one = |protocol: &Protocol| -> Result<()> {
         let classifier = (protocol.fit)(bank, device)?;
-        own.insert(protocol.name.to_owned(), classifier.on_training()?);
+        answers[0].insert(protocol.name, classifier.on_training()?);
         if let Some(asked) = asked {
-            others.insert(protocol.name.to_owned(), classifier.on(asked)?);
+            answers[1].insert(protocol.name, classifier.on(asked)?);
         }
         Ok(())
     };
@@ -140,5 +150,5 @@ pub(super) fn accuracies(
             progress::say(&format!("warning: {place}: no {}: {error}", protocol.name));
         }
     }
-    (own, others)
+    answers
 }

@@ -1,18 +1,8 @@
 //! What the gaps of a diagnosis say, in words that claim no more than the intervals bear.
 
 use super::gap::CONFIDENCE;
-use super::{Cell, Diagnosis, Onset};
-
-/// The first checkpoint of a stage from which on every interval of the gap lies above 0.
-pub(super) fn onsets(diagnosis: &Diagnosis) -> Vec<Onset> {
-    let onset = |stage: &String| {
-        let mut cells: Vec<&Cell> = diagnosis.cells.iter().filter(|cell| cell.stage == *stage).collect();
-        cells.sort_by_key(|cell| cell.checkpoint);
-        let above = cells.iter().rev().take_while(|cell| is_above(cell)).last()?;
-        Some(Onset { stage: stage.clone(), checkpoint: above.checkpoint, confidence: CONFIDENCE })
-    };
-    diagnosis.stages.iter().filter_map(onset).collect()
-}
+use super::per_image::{self, DIFFERENCES, VIEW_RETRIEVAL};
+use super::{Cell, Diagnosis, Estimate, Onset};
 
 /// A few sentences for people.
 pub(super) fn summary(diagnosis: &Diagnosis) -> String {
@@ -44,12 +34,6 @@ pub(super) fn summary(diagnosis: &Diagnosis) -> String {
         if !others.is_empty() {
             text += &format!(" The other stages there: {}.", others.join(", "));
         }
-        if diagnosis.onsets.is_empty() {
-            text += " In no stage does it stay above 0 to the last checkpoint.";
-        }
-        for onset in &diagnosis.onsets {
-            text += &format!(" {}: above 0 from {} on.", onset.stage, diagnosis.checkpoint_name(onset.checkpoint));
-        }
         if measured.iter().any(|cell| cell.stage == diagnosis.stages[0] && is_above(cell)) {
             text += &format!(
                 " {} shows a gap too, where memorisation is not expected: the two sets of images may differ in more than \
@@ -64,6 +48,42 @@ pub(super) fn summary(diagnosis: &Diagnosis) -> String {
             below.stage,
             diagnosis.checkpoint_name(below.checkpoint),
             shown(below)
+        );
+    }
+    text + &since(diagnosis) + &keep(diagnosis)
+}
+
+/// Since when, or why that is not told.
+fn since(diagnosis: &Diagnosis) -> String {
+    if per_image::epochs(&diagnosis.checkpoints).is_none() {
+        return " Since when is not told: that takes checkpoints of several epochs, named and growing.".into();
+    }
+    let onsets: Vec<&Onset> = diagnosis.onsets.iter().filter(|onset| onset.of == DIFFERENCES[0]).collect();
+    if onsets.is_empty() {
+        return " Onset: none seen; in no stage does the gap grow beyond doubt.".into();
+    }
+    let one = |onset: &&Onset| {
+        let [low, high] = onset.interval;
+        format!("{} after epoch {:.0} (95 % interval {low:.0} to {high:.0})", onset.stage, onset.epoch)
+    };
+    format!(" Onset: the gap grows in {}.", onsets.iter().map(one).collect::<Vec<_>>().join(", "))
+}
+
+/// Which checkpoint to keep, by what needs no labels.
+fn keep(diagnosis: &Diagnosis) -> String {
+    let choice = diagnosis.choices.iter().find(|choice| choice.criterion == VIEW_RETRIEVAL);
+    let Some((choice, earliest)) = choice.and_then(|choice| Some((choice, choice.earliest.as_ref()?))) else {
+        return String::new();
+    };
+    let best = diagnosis.checkpoint_name(choice.checkpoint);
+    let mut text = format!(" Without labels (view retrieval on unseen images) {best} is the best");
+    if earliest.checkpoint == choice.checkpoint {
+        text += ", and every earlier one is measurably worse.";
+    } else {
+        let Estimate { value, low, high } = earliest.spared;
+        text += &format!(
+            ", and {} is not measurably worse; its gap is smaller by {value:.4} [{low:.4}, {high:.4}].",
+            diagnosis.checkpoint_name(earliest.checkpoint)
         );
     }
     text

@@ -17,12 +17,12 @@ pub(super) fn fit(bank: Labelled<'_>, k: usize) -> Result<Box<dyn Classifier + '
 }
 
 impl Classifier for Knn<'_> {
-    fn on_training(&self) -> Result<f64> {
+    fn on_training(&self) -> Result<Vec<bool>> {
         let Labelled { features, labels } = self.bank;
         knn::leave_one_out(features, labels, self.k, TEMPERATURE).map_err(|error| Error::failed(error.to_string()))
     }
 
-    fn on(&self, test: Labelled) -> Result<f64> {
+    fn on(&self, test: Labelled) -> Result<Vec<bool>> {
         let Labelled { features, labels } = self.bank;
         knn::against(features, labels, test.features, test.labels, self.k, TEMPERATURE)
             .map_err(|error| Error::failed(error.to_string()))

@@ -108,10 +108,9 @@ impl LinearProbe {
         best.into_iter().map(|i| self.classes[i as usize]).collect()
     }
 
-    /// The share of rows whose label is predicted.
-    pub fn accuracy(&self, features: ArrayView2<f32>, labels: &[u32]) -> f64 {
-        let right = self.predict(features).iter().zip(labels).filter(|(found, label)| found == label).count();
-        right as f64 / labels.len() as f64
+    /// Whether the label of each row is predicted.
+    pub fn right(&self, features: ArrayView2<f32>, labels: &[u32]) -> Vec<bool> {
+        self.predict(features).iter().zip(labels).map(|(found, label)| found == label).collect()
     }
 
     pub fn classes(&self) -> &[u32] {
@@ -177,11 +176,11 @@ pub(super) fn fit(train: Labelled<'_>, device: Device) -> Result<Box<dyn Classif
 }
 
 impl Classifier for Fitted<'_> {
-    fn on_training(&self) -> Result<f64> {
-        Ok(self.probe.accuracy(self.train.features, self.train.labels))
+    fn on_training(&self) -> Result<Vec<bool>> {
+        Ok(self.probe.right(self.train.features, self.train.labels))
     }
 
-    fn on(&self, test: Labelled) -> Result<f64> {
-        Ok(self.probe.accuracy(test.features, test.labels))
+    fn on(&self, test: Labelled) -> Result<Vec<bool>> {
+        Ok(self.probe.right(test.features, test.labels))
     }
 }

@@ -16,6 +16,7 @@ use crate::progress::Progress;
 use crate::views::Loader;
 
 pub use features::{Features, choose_stages, extract};
+pub use lethe_measures::knn::accuracy;
 pub use linear::{LinearProbe, LinearSettings};
 pub use model::{Model, Sight};
 
@@ -28,11 +29,11 @@ pub struct Labelled<'a> {
 
 /// What a protocol makes of training features.
 pub trait Classifier {
-    /// Accuracy on the training features themselves; k-NN leaves out the row it asks about.
-    fn on_training(&self) -> Result<f64>;
+    /// Whether each row of the training features is labelled right; k-NN leaves out the row it asks about.
+    fn on_training(&self) -> Result<Vec<bool>>;
 
-    /// Accuracy on other features.
-    fn on(&self, test: Labelled) -> Result<f64>;
+    /// The same of other features.
+    fn on(&self, test: Labelled) -> Result<Vec<bool>>;
 }
 
 /// A way to judge features by their labels.
@@ -193,8 +194,8 @@ pub fn evaluate(
             for protocol in protocols {
                 let classifier = (protocol.fit)(bank, model.device());
                 let found = classifier.and_then(|classifier| classifier.on(queries));
-                accuracy
-                    .insert(protocol.name, found.map_err(|error| error.of(&format!("{stage}, {}", protocol.name)))?);
+                let right = found.map_err(|error| error.of(&format!("{stage}, {}", protocol.name)))?;
+                accuracy.insert(protocol.name, self::accuracy(&right));
             }
             Ok(StageScores { stage: stage.clone(), dimension: bank.features.ncols(), accuracy })
         })

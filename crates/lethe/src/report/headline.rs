@@ -96,24 +96,15 @@ fn gap(d: &Diagnosis) -> Option<Card> {
     })
 }
 
-/// The earliest onset, and every stage that shares it.
+/// The earliest onset of the gap.
 fn onset(d: &Diagnosis) -> Option<Card> {
-    let (axis, names) = checkpoints(d);
-    let first = d.onsets.iter().min_by_key(|onset| onset.checkpoint)?;
-    let stages: Vec<&str> = d
-        .onsets
-        .iter()
-        .filter(|onset| onset.checkpoint == first.checkpoint)
-        .map(|onset| onset.stage.as_str())
-        .collect();
+    let first =
+        d.onsets.iter().filter(|onset| onset.of == "memorisation_gap").min_by(|a, b| a.epoch.total_cmp(&b.epoch))?;
+    let [low, high] = first.interval;
     Some(Card {
         caption: "It sets in".into(),
-        number: format!("{axis} {}", names[first.checkpoint]),
-        detail: format!(
-            "first in {}: from there on the gap stays above zero ({:.0}\u{a0}% confidence)",
-            stages.join(", "),
-            100.0 * first.confidence
-        ),
+        number: format!("after epoch {:.0}", first.epoch),
+        detail: format!("first in {}; 95\u{a0}% interval: epochs {low:.0} to {high:.0}", first.stage),
     })
 }
 

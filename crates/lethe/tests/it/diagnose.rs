@@ -6,7 +6,7 @@ use std::sync::Arc;
 use insta::assert_snapshot;
 use lethe::checkpoint::{self, Meta};
 use lethe::data;
-use lethe::diagnose::{self, Diagnosis, Images, Settings, Subject, alignment_distances, gaps};
+use lethe::diagnose::{self, Diagnosis, Images, Onset, Pooled, Settings, Subject, alignment_distances, gaps};
 use lethe::encoders::{EncoderSpec, Part, Stem};
 use lethe::methods;
 use lethe::nn::Mode;
@@ -161,6 +161,7 @@ fn an_encoder_overfitted_to_32_images_shows_it_in_its_last_stage() {
         seed: 0,
         image_size: Some(16),
         normalize: Some("cifar10".into()),
+        reference: Some(untrained(folder.path(), 3, 0)),
         augmentation: None,
         batch_size: 32,
         threads: 1,
@@ -175,10 +176,87 @@ fn an_encoder_overfitted_to_32_images_shows_it_in_its_last_stage() {
         assert_eq!(low > 0.1, memorised, "{} {}: {low} .. {high}", cell.checkpoint, cell.stage);
         assert!(memorised || low < 0.0, "{} {}: {low} .. {high}", cell.checkpoint, cell.stage);
     }
-    assert_eq!(found.onsets.len(), 1);
-    assert_eq!((found.onsets[0].stage.as_str(), found.onsets[0].checkpoint), ("stage4", 1));
+    let gaps: Vec<&Onset> = found.onsets.iter().filter(|onset| onset.of == "memorisation_gap").collect();
+    assert_eq!(gaps.len(), 1);
+    assert_eq!((gaps[0].stage.as_str(), gaps[0].checkpoint, gaps[0].interval), ("stage4", 1, [0.0, f64::from(STEPS)]));
+    // Told from unseen images one by one, by the encoder alone and beside the untrained one.
+    for cell in &found.cells {
+        let memorised = cell.checkpoint == 1 && cell.stage == "stage4";
+        let alone = cell.membership.as_ref().unwrap().auc;
+        assert_eq!(alone.low > 0.5, memorised, "{} {}: {alone:?}", cell.checkpoint, cell.stage);
+        let Some(beside) = &cell.reference else {
+            assert_eq!(cell.checkpoint, 0, "the reference is the first checkpoint itself");
+            continue;
+        };
+        let auc = beside.membership.as_ref().unwrap().auc;
+        assert_eq!(auc.low > 0.5, memorised, "{} {}: {auc:?}", cell.checkpoint, cell.stage);
+        assert_eq!(beside.sslmem > beside.sslmem_unseen.unwrap() + 0.1, memorised, "{beside:?}");
+    }
     assert!(found.summary.starts_with("Memorisation: the gap is largest in stage4 at epoch 40, "), "{}", found.summary);
-    assert!(found.summary.ends_with(" stage4: above 0 from epoch 40 on."), "{}", found.summary);
+    assert!(found.summary.contains(" Onset: the gap grows in stage4 after epoch "), "{}", found.summary);
+}
+
+#[test]
+fn several_runs_are_diagnosed_each_by_itself_and_scored_together() {
+    let folder = temp_dir();
+    let place = |name: &str| folder.path().join(name);
+    let runs = [0, 1].map(|seed| {
+        let run = place(&format!("seed-{seed}"));
+        let data = format!("shapes:n=64,size=16,seed={seed}");
+        let seed = seed.to_string();
+        let what = ["pretrain", "--method", "simclr", "--data", &data, "--encoder", "resnet18-w4", "--epochs", "3"];
+        let how =
+            ["--batch-size", "32", "--warmup-epochs", "1", "--save-every", "1", "--threads", "1", "--seed", &seed];
+        lethe_ok(&[&what[..], &how, &["--out", text(&run)]].concat());
+        run
+    });
+    let out = place("diagnosis");
+    let args =
+        ["diagnose", text(&runs[0]), text(&runs[1]), "--unseen", "shapes:n=64,size=16,seed=9", "--out", text(&out)];
+    let printed = lethe_ok(&[&args[..], &["--threads", "1"]].concat());
+    let pooled: Pooled = serde_json::from_str(&std::fs::read_to_string(out.join("scores.json")).unwrap()).unwrap();
+    assert_eq!(pooled.runs, ["seed-0", "seed-1"]);
+    let rankme = pooled.scores.iter().find(|score| score.criterion == "rankme").unwrap();
+    assert!(rankme.runs == 2 && rankme.regret >= 0.0 && printed.contains("rankme"), "{rankme:?}\n{printed}");
+    let tau = rankme.kendall.unwrap();
+    assert!(-1.0 <= tau.low && tau.low <= tau.value && tau.value <= tau.high && tau.high <= 1.0, "{tau:?}");
+    let mut missed = 0.0;
+    for run in &pooled.runs {
+        let json = std::fs::read_to_string(out.join(run).join("diagnosis.json")).unwrap();
+        let diagnosis: Diagnosis = serde_json::from_str(&json).unwrap();
+        assert_eq!(diagnosis.checkpoints.iter().map(|row| row.epoch).collect::<Vec<_>>(), [0, 1, 2, 3].map(Some));
+        assert!(out.join(run).join("report.html").exists());
+        let choice = |name: &str| diagnosis.choices.iter().find(|choice| choice.criterion == name).unwrap();
+        missed += choice("rankme").miss.as_ref().unwrap().epochs.abs() / 2.0;
+        // What k-NN itself chooses is the best of its own curve.
+        let accuracy = |c: usize| diagnosis.cells[5 * c + 4].unseen.as_ref().unwrap().accuracy["knn-20"];
+        let best = choice("knn-20").checkpoint;
+        assert!((0..4).all(|c| accuracy(c) <= accuracy(best)));
+        let regret = choice("rankme").miss.as_ref().unwrap().regret.value;
+        assert!((regret - accuracy(best) + accuracy(choice("rankme").checkpoint)).abs() < 1e-9);
+        // Differences over checkpoints and stages.
+        for cell in &diagnosis.cells {
+            assert_eq!(cell.cka_checkpoint.is_some(), cell.checkpoint > 0);
+            assert_eq!(cell.cka_stage.is_some(), cell.stage != "stem");
+            assert!(cell.cka_stage.into_iter().chain(cell.cka_checkpoint).all(|cka| (0.0..=1.0 + 1e-9).contains(&cka)));
+        }
+    }
+    assert!((missed - rankme.epochs).abs() < 1e-9);
+    let failed = |args: &[&str]| lethe_err(args, 2).replace(text(folder.path()), "DIR");
+    assert_snapshot!(failed(&args), @r"
+    error: DIR/diagnosis/seed-0: there is a diagnosis in this folder already
+      hint: --overwrite replaces it, or choose another --out
+    ");
+    assert_snapshot!(failed(&["diagnose", text(&runs[0]), text(&runs[0]), "--out", text(&place("other"))]), @r"
+    error: two runs are called seed-0
+      hint: rename one folder
+    ");
+    let checkpoint = runs[0].join("checkpoints/epoch-0003.safetensors");
+    assert_snapshot!(failed(&["diagnose", text(&runs[0]), text(&checkpoint), "--out", text(&place("other"))]), @r"
+    error: DIR/seed-0: is a folder among checkpoints
+      hint: name runs only, or checkpoints only
+    ");
+    assert!(!place("other").exists());
 }
 
 #[test]

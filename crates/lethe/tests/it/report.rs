@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use insta::assert_snapshot;
-use lethe::diagnose::{Cell, CheckpointRow, Diagnosis, Onset, Side};
+use lethe::diagnose::{Cell, CheckpointRow, Choice, Diagnosis, Earliest, Estimate, Membership, Miss, Onset, Side};
 use lethe::report::{BeforeAfter, BeforeAfterRow, Better};
 use lethe::run::{Kind, MetricRow};
 use lethe::undo::StepRow;
@@ -62,7 +62,43 @@ fn cell(checkpoint: usize, stage: usize) -> Cell {
         unseen: Some(side(1.0)),
         memorisation_gap: Some(gap),
         gap_interval: Some([gap - room, gap + room]),
+        membership: Some(Membership { auc: around(0.5 + 2.0 * gap, 0.01), true_positives_at_1_percent: 0.01 + gap }),
+        cka_stage: (stage > 0).then_some(0.9 - 0.3 * learned * depth),
+        cka_checkpoint: (checkpoint > 0).then_some(0.7 + 0.3 * learned),
+        reference: None,
     }
+}
+
+fn around(value: f64, half: f64) -> Estimate {
+    Estimate { value, low: value - half, high: value + half }
+}
+
+fn choices() -> Vec<Choice> {
+    let choice = |criterion: &str, needs_labels, checkpoint: usize, earliest: Option<usize>| Choice {
+        criterion: criterion.into(),
+        needs_labels,
+        checkpoint,
+        earliest: earliest.map(|checkpoint| Earliest {
+            checkpoint,
+            loss: around(0.004, 0.01),
+            spared: around(0.03, 0.008),
+        }),
+        stage: earliest.map(|_| STAGES[3].into()),
+        miss: (!needs_labels).then(|| Miss {
+            epochs: f64::from(EPOCHS[checkpoint]) - f64::from(EPOCHS[3]),
+            epochs_to_as_good: 0.0,
+            regret: around(0.01, 0.02),
+        }),
+        kendall: (!needs_labels).then(|| around(0.6, 0.3)),
+        spearman: (!needs_labels).then(|| around(0.7, 0.2)),
+    };
+    let last = EPOCHS.len() - 1;
+    vec![
+        choice("view_retrieval", false, last, Some(3)),
+        choice("knn-20", true, 3, Some(2)),
+        choice("rankme", false, last, None),
+        choice("combination", false, 2, None),
+    ]
 }
 
 fn diagnosis() -> Diagnosis {
@@ -88,8 +124,18 @@ fn diagnosis() -> Diagnosis {
             .into(),
         cells,
         onsets: [(3, 2), (4, 2)]
-            .map(|(stage, checkpoint)| Onset { stage: STAGES[stage].into(), checkpoint, confidence: 0.95 })
+            .map(|(stage, checkpoint)| Onset {
+                of: "memorisation_gap".into(),
+                stage: STAGES[stage].into(),
+                checkpoint,
+                epoch: f64::from(EPOCHS[checkpoint - 1]),
+                interval: [f64::from(EPOCHS[checkpoint - 1]), f64::from(EPOCHS[checkpoint])],
+                abrupt: true,
+                rise: around(0.05, 0.01),
+                p: 0.001,
+            })
             .into(),
+        choices: choices(),
         summary: format!("Memorisation: the gap is largest in stage4 at epoch 100. {EVIL}"),
     }
 }
