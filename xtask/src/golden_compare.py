@@ -8,7 +8,8 @@ import sys
 import numpy as np
 from safetensors.numpy import load_file
 
-TOLERANCE = {"float64": 1e-12, "float32": 1e-6}
+# On another CPU an iterative solver (L-BFGS) ends 1e-9 elsewhere, and so does what is ill-conditioned.
+TOLERANCE = {"float64": 1e-8, "float32": 1e-6}
 old, new = map(load_file, sys.argv[1:3])
 faults = [f"{name}: only in the committed file" for name in sorted(old.keys() - new.keys())]
 faults += [f"{name}: only in the new file" for name in sorted(new.keys() - old.keys())]

@@ -23,6 +23,8 @@ pub enum MeasureError {
     AllZero,
     #[error("all rows are the same")]
     NoVariance,
+    #[error("all values are the same")]
+    AllEqual,
     #[error("only {found} directions have variance, expected at least {needed}")]
     TooFewDirections { found: usize, needed: usize },
     #[error("rows need labels or pairs")]
@@ -43,6 +45,25 @@ pub enum MeasureError {
     TreeGrowth { slope: f64 },
     #[error("{name} is {value}, expected a positive number")]
     NotPositive { name: &'static str, value: f64 },
+    #[error("{found} {what} are too few, expected at least {needed}")]
+    TooFew { what: &'static str, found: usize, needed: usize },
+    #[error("{found} {what}, expected {expected}")]
+    Length { what: &'static str, found: usize, expected: usize },
+    #[error("epoch {index} is not after the one before it")]
+    NotGrowing { index: usize },
+}
+
+impl MeasureError {
+    /// The same of a matrix that stands under `rows` others.
+    pub(crate) fn below(self, rows: usize) -> Self {
+        match self {
+            MeasureError::NonFinite { row, column, value } => {
+                MeasureError::NonFinite { row: row + rows, column, value }
+            }
+            MeasureError::TooLarge { row, column, value } => MeasureError::TooLarge { row: row + rows, column, value },
+            other => other,
+        }
+    }
 }
 
 pub(crate) type Result<T> = std::result::Result<T, MeasureError>;

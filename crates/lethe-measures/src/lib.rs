@@ -12,6 +12,10 @@
 //! of an image. "Unit rows" are rows divided by their Euclidean length; a row of zeros has no direction and is an
 //! error where they are needed, rather than a row that quietly counts as orthogonal to all.
 //!
+//! Over the checkpoints of a run such numbers are [`Curves`], with replicates that know their errors: [`onsets`] says
+//! when a curve leaves its first level, [`best`] which checkpoint is best and which earlier one is as good,
+//! [`CRITERIA`] which one is chosen without labels, [`rank_correlation`] whether two scores agree.
+//!
 //! ```
 //! use lethe_measures::{Groups, MEASURES, Rows};
 //! let z = ndarray::array![[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 3.0], [1.0, 1.0, 0.0]];
@@ -25,8 +29,11 @@
 mod adjusted_mutual_information;
 mod alignment;
 mod alpha_req;
+mod choice;
 mod cluster_stability;
 mod coding_rate;
+mod criteria;
+mod curves;
 mod distances;
 mod dse;
 mod effective_rank;
@@ -38,7 +45,9 @@ mod lidar;
 mod linear_cka;
 mod measures;
 mod membership;
+mod onset;
 mod random;
+mod rank_correlation;
 mod rankme;
 mod rows;
 mod silhouette;
@@ -51,8 +60,11 @@ mod unitmem;
 pub use adjusted_mutual_information::adjusted_mutual_information;
 pub use alignment::alignment;
 pub use alpha_req::alpha_req;
+pub use choice::{Choice, Miss, best};
 pub use cluster_stability::cluster_stability;
 pub use coding_rate::{Rates, class_rates, coding_rate, pair_rates};
+pub use criteria::{COMBINATION, CRITERIA, Criterion, Direction, Rule, choose_by_mean_rank};
+pub use curves::{Curves, Draw, Interval, LEAST_IMAGES, LEAST_REPLICATES};
 pub use dse::{Dse, dse, dse_of_clusters};
 pub use effective_rank::effective_rank;
 pub use error::MeasureError;
@@ -61,7 +73,10 @@ pub use kmeans::{Clustering, kmeans, lloyd};
 pub use lidar::lidar;
 pub use linear_cka::{debiased_linear_cka, linear_cka};
 pub use measures::{Cost, MEASURES, Measure, Needs};
+pub use measures::{MEASURES, Measure, Needs};
 pub use membership::{Membership, membership};
+pub use onset::{ONE_SIDE, Onset, onsets};
+pub use rank_correlation::{RankCorrelation, kendall_tau, rank_correlation, spearman_rho};
 pub use rankme::rankme;
 pub use rows::{Groups, Rows};
 pub use silhouette::silhouette;

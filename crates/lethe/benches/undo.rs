@@ -27,7 +27,7 @@ fn steps(criterion: &mut Criterion) {
             let numbers = Tensor::arange(batch * 32 * 32 * 3, (Kind::Float, Device::Cpu));
             (numbers * 0.7 + phase).sin().view([batch, 32, 32, 3]).permute([0, 3, 1, 2])
         });
-        let features = || tch::no_grad(|| views.each_ref().map(|x| early.forward(&frozen, x, Mode::Eval).contiguous()));
+        let features = || tch::no_grad(|| views.each_ref().map(|x| early.forward(&frozen, x, Mode::Eval)));
         group.bench_function("early", |b| b.iter(features));
         group.bench_function("plain", |b| {
             b.iter(|| {

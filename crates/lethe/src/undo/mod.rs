@@ -203,8 +203,7 @@ pub fn undo(
     'epochs: for epoch in 0..settings.epochs {
         for inputs in (batches.epoch)(epoch) {
             let inputs = inputs?;
-            // Contiguous: the second-order passes are a third slower on channels-last maps.
-            let features = |x: &Tensor| early.forward(&frozen, x, Mode::Eval).contiguous();
+            let features = |x| early.forward(&frozen, x, Mode::Eval);
             let early: Vec<Tensor> = tch::no_grad(|| inputs.iter().map(features).collect());
             let Step { gradients, terms } = (repair.step)(&problem, &w, &early)?;
             let lr = schedule.at(step);

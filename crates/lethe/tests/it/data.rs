@@ -78,7 +78,7 @@ fn folders_that_cannot_be_meant_are_refused() {
 fn broken_files_are_faults_with_reasons() {
     let folder = support::temp_dir();
     let root = folder.path();
-    let cifar = std::fs::read(support::cifar().join("train/cat/0001.jpg")).expect("CIFAR");
+    let cifar = std::fs::read(support::jpegs().join("train/cat/0001.jpg")).expect("an image");
     write(&root.join("1-whole.jpg"), &cifar);
     write(&root.join("2-cut.jpg"), &cifar[..cifar.len() / 2]);
     write(&root.join("3-empty.jpg"), b"");
@@ -132,7 +132,7 @@ fn images_cut_anywhere_are_faults() {
 fn mutated_files_never_end_the_program() {
     let folder = support::temp_dir();
     let path = folder.path().join("a.jpg");
-    let jpeg = std::fs::read(support::cifar().join("train/cat/0002.jpg")).expect("CIFAR");
+    let jpeg = std::fs::read(support::jpegs().join("train/cat/0002.jpg")).expect("an image");
     let picture = image::load_from_memory(&jpeg).expect("an image");
     let mut seeds = vec![jpeg];
     for format in [ImageFormat::Png, ImageFormat::WebP, ImageFormat::Bmp] {

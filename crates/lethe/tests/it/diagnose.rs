@@ -17,7 +17,7 @@ use ndarray::array;
 use rand::RngExt;
 use tch::{Device, Kind};
 
-use crate::support::{cifar, lethe_err, lethe_ok, temp_dir, text};
+use crate::support::{jpegs, lethe_err, lethe_ok, temp_dir, text};
 
 #[test]
 fn distances_are_those_of_unit_rows() {
@@ -131,8 +131,8 @@ const STEPS: u32 = 40;
 fn an_encoder_overfitted_to_32_images_shows_it_in_its_last_stage() {
     let folder = temp_dir();
     let open = |spec: String| Images { dataset: data::open(&spec).unwrap(), spec };
-    let train = open(format!("{}@n=32", text(&cifar().join("train"))));
-    let unseen = open(format!("{}@n=32", text(&cifar().join("test"))));
+    let train = open(format!("{}@n=32", text(&jpegs().join("train"))));
+    let unseen = open(format!("{}@n=32", text(&jpegs().join("test"))));
     let spec = EncoderSpec::new(SPEC.0, SPEC.1);
     tch::set_num_threads(1);
     let encoder = spec.build().unwrap();

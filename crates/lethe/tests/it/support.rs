@@ -34,38 +34,50 @@ pub(crate) fn text(path: &Path) -> &str {
     path.to_str().expect("a UTF-8 path")
 }
 
-/// CIFAR-10 as JPEG files: `train/<class>/*.jpg` (10 x 5,000) and `test/<class>/*.jpg` (10 x 1,000), 32x32.
+/// JPEG files of 32x32 pixels, `train/<class>/*.jpg` and `test/<class>/*.jpg`: CIFAR-10 where it is, else shapes.
 ///
-/// `LETHE_CIFAR` names that folder where it is unpacked already; otherwise `shared/data/cifar10-jpeg.tar.xz` beside the
-/// repository is unpacked once into `target/cifar10`.
-pub(crate) fn cifar() -> PathBuf {
-    static CIFAR: OnceLock<PathBuf> = OnceLock::new();
-    CIFAR.get_or_init(|| std::env::var_os("LETHE_CIFAR").map_or_else(unpack_cifar, PathBuf::from)).clone()
+/// `LETHE_CIFAR` names the folder of CIFAR-10 where it is unpacked already; otherwise `shared/data/cifar10-jpeg.tar.xz`
+/// beside the repository is unpacked once into `target/cifar10` (10 x 5,000 and 10 x 1,000 images). A clone that stands
+/// alone draws its images into `target/shapes` (1,000 of `frog`, 40 of another class, in `train` and in `test`): nothing
+/// here needs the network.
+pub(crate) fn jpegs() -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| std::env::var_os("LETHE_CIFAR").map_or_else(unpack_or_draw, PathBuf::from)).clone()
 }
 
-fn unpack_cifar() -> PathBuf {
+fn unpack_or_draw() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace");
-    let target = root.join("target");
-    let folder = target.join("cifar10");
-    std::fs::create_dir_all(&target).expect("target can be written");
-    let lock = std::fs::File::create(target.join("cifar10.lock")).expect("target can be written");
-    lock.lock().expect("a lock on target/cifar10.lock"); // let go when `lock` is dropped
-    if folder.exists() {
-        return folder;
+    let mut beside = root.ancestors().skip(1).map(|folder| folder.join("shared/data/cifar10-jpeg.tar.xz"));
+    match beside.find(|archive| archive.exists()) {
+        Some(archive) => once(&root.join("target/cifar10"), |folder| {
+            let status = Command::new("tar").arg("xJf").arg(&archive).arg("-C").arg(folder).status().expect("tar runs");
+            assert!(status.success(), "tar could not unpack {}", archive.display());
+        }),
+        None => once(&root.join("target/shapes"), |folder| {
+            for (split, seed) in [("train", 1), ("test", 2)] {
+                let shapes = lethe::data::open(&format!("shapes:n=1040,size=32,seed={seed}")).expect("shapes");
+                for i in 0..shapes.len() {
+                    let (class, number) = if i < 1000 { ("frog", i) } else { ("cat", i - 1000) };
+                    let path = folder.join(format!("{split}/{class}/{number:04}.jpg"));
+                    std::fs::create_dir_all(path.parent().expect("a folder")).expect("target can be written");
+                    shapes.image(i).expect("an image").save(path).expect("target can be written");
+                }
+            }
+        }),
     }
-    let archive = root
-        .ancestors()
-        .skip(1)
-        .map(|beside| beside.join("shared/data/cifar10-jpeg.tar.xz"))
-        .find(|archive| archive.exists())
-        .expect(
-            "CIFAR-10: set LETHE_CIFAR to a folder with train/ and test/, or put shared/data beside the repository",
-        );
-    let half = target.join("cifar10.unpacking");
-    let _ = std::fs::remove_dir_all(&half);
-    std::fs::create_dir_all(&half).expect("target can be written");
-    let status = Command::new("tar").arg("xJf").arg(&archive).arg("-C").arg(&half).status().expect("tar runs");
-    assert!(status.success(), "tar could not unpack {}", archive.display());
-    std::fs::rename(&half, &folder).expect("target can be written");
-    folder
+}
+
+/// `folder`, filled by the first process that needs it.
+fn once(folder: &Path, fill: impl FnOnce(&Path)) -> PathBuf {
+    std::fs::create_dir_all(folder.parent().expect("target")).expect("target can be written");
+    let lock = std::fs::File::create(folder.with_extension("lock")).expect("target can be written");
+    lock.lock().expect("a lock"); // let go when `lock` is dropped
+    if !folder.exists() {
+        let half = folder.with_extension("half");
+        let _ = std::fs::remove_dir_all(&half);
+        std::fs::create_dir_all(&half).expect("target can be written");
+        fill(&half);
+        std::fs::rename(&half, folder).expect("target can be written");
+    }
+    folder.to_path_buf()
 }

@@ -411,9 +411,9 @@ fn settings_that_cannot_work_are_refused() {
 }
 
 fn thousand(folder: &Path) -> Vec<PathBuf> {
-    let class = support::cifar().join("train/frog");
+    let class = support::jpegs().join("train/frog");
     let mut paths: Vec<PathBuf> =
-        std::fs::read_dir(class).expect("CIFAR").map(|entry| entry.expect("CIFAR").path()).collect();
+        std::fs::read_dir(class).expect("an image").map(|entry| entry.expect("an image").path()).collect();
     paths.sort();
     paths
         .into_iter()
