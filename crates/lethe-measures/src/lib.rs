@@ -73,7 +73,6 @@ pub use kmeans::{Clustering, kmeans, lloyd};
 pub use lidar::lidar;
 pub use linear_cka::{debiased_linear_cka, linear_cka};
 pub use measures::{Cost, MEASURES, Measure, Needs};
-pub use measures::{MEASURES, Measure, Needs};
 pub use membership::{Membership, membership};
 pub use onset::{ONE_SIDE, Onset, onsets};
 pub use rank_correlation::{RankCorrelation, kendall_tau, rank_correlation, spearman_rho};
