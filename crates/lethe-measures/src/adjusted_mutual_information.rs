@@ -3,8 +3,8 @@
 
 use crate::error::{MeasureError, Result};
 
-/// How far two labellings of the same rows agree beyond chance: (I - E[I]) / ((H(a) + H(b))/2 - E[I]), I their mutual
-/// information, E[I] its mean over random labellings with the same cluster sizes. 1 for the same clusters under any
+/// How far two labellings of the same rows agree beyond chance: `(I - E[I]) / ((H(a) + H(b))/2 - E[I])`, I their mutual
+/// information, `E[I]` its mean over random labellings with the same cluster sizes. 1 for the same clusters under any
 /// names, near 0 for independent ones, and it may be slightly negative. Labels need not be consecutive.
 ///
 /// `O(n log n + k n)` time for `k` clusters of the larger labelling.
