@@ -317,8 +317,8 @@ fn files_that_are_not_the_checkpoint_expected() {
     error: other.safetensors holds resnet18-w2 (cifar stem), the first one resnet18-w4 (cifar stem)
       hint: diagnose checkpoints of one encoder at a time
     diagnose run c.safetensors --out o -> 2
-    error: run: is a folder among several arguments
-      hint: name one run, or checkpoints only
+    error: run: is a folder among checkpoints
+      hint: name runs only, or checkpoints only
     convert bare.safetensors o.safetensors -> 1
     error: bare.safetensors: tensor bn1.running_mean of resnet18-w4 (cifar stem) is missing
       hint: batch-norm's statistics are needed: save state_dict(), not the parameters alone
