@@ -110,7 +110,12 @@ fn several(args: &Args, runs: &[PathBuf]) -> Result<()> {
     let pooled = diagnose::pool(&diagnoses, args.seed);
     let json = to_json(&pooled)?;
     files::write_atomically(&args.out.join("scores.json"), json.as_bytes())?;
-    super::print(&if args.json { json } else { scores(&pooled) })
+    let page = report::write(&args.out)?;
+    if args.json {
+        return super::print(&json);
+    }
+    super::print(&scores(&pooled))?;
+    super::print(&format!("report: {}", page.display()))
 }
 
 fn name(run: &Path) -> Result<String> {
