@@ -56,7 +56,7 @@ const QUANTITIES: &[Quantity] = &[
     Quantity {
         key: "coding_rate_reduction",
         title: "Class dR, training less unseen images",
-        reading: "Orange: classes lie further apart on training images. No interval a cell; the onset table tests it.",
+        reading: "Orange: classes lie further apart on training images. No interval of a cell is known.",
         centre: 0.0,
         least: 0.05,
         of: |cell| difference(cell, |side| side.by_class.get("coding_rate_reduction").copied(), signed, short),
@@ -64,7 +64,7 @@ const QUANTITIES: &[Quantity] = &[
     Quantity {
         key: "knn",
         title: "k-NN accuracy (20), training less unseen images",
-        reading: "Orange: more right on training images, in points. No interval a cell; the onset table tests it.",
+        reading: "Orange: more right on training images, in points. No interval of a cell is known.",
         centre: 0.0,
         least: 0.05,
         of: |cell| {

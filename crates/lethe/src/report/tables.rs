@@ -58,7 +58,7 @@ pub(super) fn choices(d: &Diagnosis) -> Option<Markup> {
                 b { "Epochs off" } " and " b { "k-NN lost" } ": against the best checkpoint by k-NN accuracy on unseen images, which takes \
                  labels; negative is too early. "
             }
-            "In brackets 95 % intervals."
+            "In brackets 95\u{a0}% intervals."
         }
         (scrolled("Which checkpoint each criterion keeps", &head, &rows))
     })
@@ -67,7 +67,7 @@ pub(super) fn choices(d: &Diagnosis) -> Option<Markup> {
 /// Every onset.
 pub(super) fn onsets(d: &Diagnosis) -> Option<Markup> {
     let head = html! {
-        th { "difference" } th.words { "stage" } th { "after epoch" } th { "95 % interval" } th.words { "abrupt" } th { "rise" } th { "p" }
+        th { "difference" } th.words { "stage" } th { "after epoch" } th { "95\u{a0}% interval" } th.words { "abrupt" } th { "rise" } th { "p" }
     };
     let rows = html! { @for onset in &d.onsets { tr {
         th { (link(&onset.of, &criterion_name(&onset.of))) }
@@ -98,11 +98,11 @@ pub(super) fn membership(d: &Diagnosis) -> Option<Markup> {
     (!rows.is_empty()).then(|| html! {
         p {
             "Who knows only how near the two views of an image lie tells training images from unseen ones this well at " (axis) " " (last)
-            "; an AUC of 0.5 is guessing, and so are 1 % true positives."
+            "; an AUC of 0.5 is guessing, and so are 1\u{a0}% true positives."
         }
         (scrolled(
             "Membership inference",
-            &html! { th { "stage" } th { (link("membership", "AUC")) " (95 % interval)" } th { "true positives at 1 % false positives" } },
+            &html! { th { "stage" } th { (link("membership", "AUC")) " (95\u{a0}% interval)" } th { "true positives at 1\u{a0}% false positives" } },
             &html! { @for (stage, membership) in &rows { tr {
                 th { (stage) } td { (in_table(membership.auc)) } td { (percent(membership.true_positives_at_1_percent)) }
             } } },
@@ -116,7 +116,7 @@ pub(super) fn reference(d: &Diagnosis) -> Option<Markup> {
     let before = |i: usize| i.checked_sub(1).map(|i| rows[i].1.sslmem);
     let head = html! {
         th { "stage" } th { (link("sslmem", "SSLMem")) } th { "unseen images" } th { (link("layermem", "LayerMem")) }
-        th { "AUC by the scores (95 % interval)" } th { "true positives at 1 %" }
+        th { "AUC by the scores (95\u{a0}% interval)" } th { "true positives at 1\u{a0}%" }
     };
     (!rows.is_empty()).then(|| html! {
         p {
@@ -146,7 +146,7 @@ pub(super) fn scores(pooled: &Pooled) -> Markup {
     html! {
         p {
             "How well each criterion chooses a checkpoint without labels, against the best one by k-NN accuracy on unseen images. Means over \
-             the runs; the correlations are over the checkpoints of all runs, their 95 % intervals from whole runs drawn anew."
+             the runs; the correlations are over the checkpoints of all runs, their 95\u{a0}% intervals from whole runs drawn anew."
         }
         @if pooled.scores.is_empty() { p { "No run has labels and unseen images to judge the criteria by." } } @else {
             (scrolled("Scores of the criteria", &head, &html! { @for score in &pooled.scores { tr {

@@ -522,7 +522,12 @@ addEventListener("load", () => {
   const all = s => [...page.querySelectorAll(s)];
   const charts = all("svg[aria-label]").map(e => e.getBoundingClientRect());
   const letters = all("svg[aria-label] text").map(e => parseFloat(view.getComputedStyle(e).fontSize) * e.getScreenCTM().a);
+  const cell = page.querySelector(".cell");
+  if (cell) cell.focus();
+  const said = all(".readout").filter(e => view.getComputedStyle(e).display != "none");
+  const widths = all(".readout").map(e => { e.style.display = "inline"; const box = e.getBBox(); return box.x + box.width; });
   document.title = JSON.stringify({
+    said: said.length, readout: Math.max(0, ...widths),
     paper: light(paper), charts: charts.length, empty: charts.filter(r => r.width < 100 || r.height < 60).length,
     lines: all("path.line").filter(e => e.getTotalLength() > 20).length, scroll: page.documentElement.scrollWidth,
     letters: Math.min(...letters), text: contrast(view.getComputedStyle(page.body).color, paper),
@@ -593,6 +598,8 @@ fn chromium_draws_it_wide_and_narrow_light_and_dark() {
         assert!(number("scroll") <= f64::from(width), "{seen}: nothing is wider than the window");
         assert!(number("letters") >= 9.0, "{seen}: letters of charts are at least 9 px");
         assert!(number("text") >= 7.0 && number("muted") >= 4.5 && number("curves") >= 2.5, "{seen}: contrast");
+        assert_eq!(number("said"), 1.0, "{seen}: the cell in focus says its numbers, and no other");
+        assert!(number("readout") <= 370.0, "{seen}: what a cell says is within its map");
         assert_eq!(seen["named"], true, "{seen}: every chart is told in words");
 
         // Kept for people to look at.
