@@ -75,7 +75,7 @@ pub(super) fn run(args: Args) -> Result<()> {
             Some(folder) => Err(Error::usage("is a folder among checkpoints")
                 .at(folder)
                 .hint("name runs only, or checkpoints only")),
-            None => one(&args, &paths.iter().cloned().map(Subject::File).collect::<Vec<_>>(), None),
+            None => one(&args, &super::without_states(paths).into_iter().map(Subject::File).collect::<Vec<_>>(), None),
         },
     }
 }

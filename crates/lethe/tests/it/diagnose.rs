@@ -260,6 +260,15 @@ fn several_runs_are_diagnosed_each_by_itself_and_scored_together() {
     error: two runs are called seed-0
       hint: rename one folder
     ");
+    // As a shell's `checkpoints/*` names them, states among them.
+    let mut all: Vec<PathBuf> =
+        std::fs::read_dir(runs[0].join("checkpoints")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    all.sort();
+    let all: Vec<&str> = all.iter().map(|path| text(path)).collect();
+    let told = ["--data", "shapes:n=64,size=16,seed=0", "--test", "shapes:n=64,size=16,seed=9", "--json"];
+    let evaluation: serde_json::Value =
+        serde_json::from_str(&lethe_ok(&[&["evaluate"], &all[..], &told, &["--protocol", "knn-20"]].concat())).unwrap();
+    assert_eq!(evaluation["rows"].as_array().unwrap().len(), 3);
     let checkpoint = runs[0].join("checkpoints/epoch-0003.safetensors");
     assert_snapshot!(failed(&["diagnose", text(&runs[0]), text(&checkpoint), "--out", text(&place("other"))]), @r"
     error: DIR/seed-0: is a folder among checkpoints
