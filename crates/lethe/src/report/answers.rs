@@ -279,7 +279,7 @@ pub(super) struct Missed {
 pub(super) fn missed(d: &Diagnosis) -> Option<Missed> {
     let best = d.choices.iter().find(|choice| choice.needs_labels)?;
     let off = |choice: &Choice| {
-        let epochs = choice.miss.as_ref()?.epochs;
+        let epochs = choice.judged.get(&best.criterion).filter(|_| !choice.needs_labels)?.epochs;
         let text = if epochs == 0.0 { "0".into() } else { format!("{epochs:+.0}").replace('-', "−") };
         Some((criterion(choice), choice.criterion.clone(), text))
     };

@@ -96,6 +96,9 @@ pub(super) fn by_epoch(d: &Diagnosis, group: Group) -> Vec<Figure> {
         let train = |cell: &Cell| cell.reference.as_ref().map(|beside| beside.sslmem);
         figures.extend(two_sided(d, group, "sslmem", &train, &|cell| cell.reference.as_ref()?.sslmem_unseen));
     }
+    if group == Group::Accuracy {
+        figures.extend(two_sided(d, group, "transfer", &|_| None, &|cell| cell.transfer));
+    }
     for key in measures(d, group) {
         let train = |cell: &Cell| of(&cell.train, group).get(&key).copied();
         figures.extend(two_sided(d, group, &key, &train, &|cell| of(cell.unseen.as_ref()?, group).get(&key).copied()));

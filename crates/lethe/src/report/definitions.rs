@@ -111,6 +111,16 @@ const OWN: &[Definition] = &[
         fails: "the probe is fitted on the training images, so there it is always higher",
     },
     Definition {
+        key: "transfer",
+        name: "Transfer",
+        formula: "k-NN accuracy (20 neighbours) on labelled images of another kind, with a bank of that kind",
+        source: "Wu et al. 2018, arXiv 1805.01978; why transfer: Wang et al. 2024, arXiv 2401.12233",
+        needs: "--transfer, another data set with labels",
+        cost: "passes over those images",
+        variant: "",
+        fails: "speaks of that data set only",
+    },
+    Definition {
         key: "view_retrieval",
         name: "View retrieval",
         formula: "share of views that lie nearer, by cosine, to the other view of their own image than to that of any other \
@@ -247,6 +257,7 @@ const READINGS: &[(Group, &str, &str)] = &[
         "linear",
         "Higher is better. The probe is fitted on the training images, so there it is always higher.",
     ),
+    (Group::Accuracy, "transfer", "Higher is better: what the features are worth for images of another kind."),
     (Group::Rows, "coding_rate", "Higher: the features spread over more directions."),
     (Group::Rows, "rankme", "Higher: more directions in use; 1 is collapse, d the most."),
     (Group::Rows, "effective_rank", "As RankMe, around the mean: a constant shared by all features does not count."),

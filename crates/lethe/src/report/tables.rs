@@ -6,7 +6,7 @@ use super::answers::{answers, criterion_name};
 use super::charts::{self, checkpoints};
 use super::definitions::definition;
 use super::numbers::{in_table, percent, short};
-use crate::diagnose::{Cell, Choice, Diagnosis, Estimate, Pooled};
+use crate::diagnose::{Cell, Choice, Diagnosis, Estimate, Onset, Pooled};
 
 const NOTHING: &str = "–";
 
@@ -28,56 +28,58 @@ fn or_nothing(estimate: Option<Estimate>) -> String {
     estimate.map_or(NOTHING.into(), in_table)
 }
 
-/// What every criterion keeps, and what that misses.
+/// What every criterion keeps, and what that misses by all that labels tell.
 pub(super) fn choices(d: &Diagnosis) -> Option<Markup> {
     let (axis, names) = checkpoints(d);
-    let at = |checkpoint: usize| names[checkpoint].clone();
-    let off = |choice: &Choice| {
-        choice.miss.as_ref().map_or(NOTHING.into(), |miss| format!("{:+.0}", miss.epochs).replace('-', "−"))
+    let mut truths: Vec<&str> = Vec::new();
+    for truth in d.choices.iter().flat_map(|choice| choice.judged.keys()) {
+        if !truths.contains(&truth.as_str()) {
+            truths.push(truth);
+        }
+    }
+    let row = |choice: &Choice| {
+        let earliest = choice.earliest.as_ref();
+        html! { tr {
+            th { (link(&choice.criterion, &criterion_name(&choice.criterion))) }
+            td.words { (if choice.needs_labels { "yes" } else { "no" }) }
+            td { (names[choice.checkpoint]) }
+            td.words { (choice.stage.as_deref().unwrap_or(NOTHING)) }
+            td { (earliest.map_or(NOTHING, |earliest| &names[earliest.checkpoint])) }
+            td { (or_nothing(earliest.map(|earliest| earliest.spared))) }
+            @for truth in &truths {
+                @let judged = choice.judged.get(*truth);
+                td { (judged.map_or(NOTHING.into(), |judged| format!("{:+.0}", judged.epochs).replace('-', "−"))) }
+                td { (or_nothing(judged.map(|judged| judged.regret))) }
+                td { (or_nothing(judged.and_then(|judged| judged.kendall))) }
+            }
+        } }
     };
-    let head = html! {
-        th { "criterion" } th.words { "needs labels" } th { "best " (axis) } th.words { "best stage" } th { "earliest as good" }
-        th { "gap spared" } th { "epochs off" } th { "k-NN lost" } th { (link("kendall", "Kendall's tau")) }
-    };
-    let rows = html! { @for choice in &d.choices { tr {
-        th { (link(&choice.criterion, &criterion_name(&choice.criterion))) }
-        td.words { (if choice.needs_labels { "yes" } else { "no" }) }
-        td { (at(choice.checkpoint)) }
-        td.words { (choice.stage.as_deref().unwrap_or(NOTHING)) }
-        td { (choice.earliest.as_ref().map_or(NOTHING.into(), |earliest| at(earliest.checkpoint))) }
-        td { (or_nothing(choice.earliest.as_ref().map(|earliest| earliest.spared))) }
-        td { (off(choice)) }
-        td { (or_nothing(choice.miss.as_ref().map(|miss| miss.regret))) }
-        td { (or_nothing(choice.kendall)) }
-    } } };
     (!d.choices.is_empty()).then(|| html! {
         p {
             "What each criterion keeps by the last stage, on unseen images. " b { "Earliest as good" } ": the first checkpoint that is not \
              measurably worse, and by how much its memorisation gap is smaller than that of the best. "
-            @if d.choices.iter().any(|choice| choice.miss.is_some()) {
-                b { "Epochs off" } " and " b { "k-NN lost" } ": against the best checkpoint by k-NN accuracy on unseen images, which takes \
-                 labels; negative is too early. "
+            @if !truths.is_empty() {
+                b { "Epochs off" } " and " b { "lost" } ": against the best checkpoint by an accuracy, which takes labels; negative epochs are \
+                 too early. "
             }
             "In brackets 95\u{a0}% intervals."
         }
-        (scrolled("Which checkpoint each criterion keeps", &head, &rows))
+        div.scroll tabindex="0" role="region" aria-label="Which checkpoint each criterion keeps" { table {
+            thead {
+                tr {
+                    th rowspan="2" { "criterion" } th.words rowspan="2" { "needs labels" } th rowspan="2" { "best " (axis) }
+                    th.words rowspan="2" { "best stage" } th rowspan="2" { "earliest as good" } th rowspan="2" { "gap spared" }
+                    @for truth in &truths { th colspan="3" { "by " (link(truth, &criterion_name(truth))) } }
+                }
+                tr { @for _ in &truths { th { "epochs off" } th { "lost" } th { (link("kendall", "Kendall's tau")) } } }
+            }
+            tbody { @for choice in &d.choices { (row(choice)) } }
+        } }
     })
 }
 
 /// Every onset.
 pub(super) fn onsets(d: &Diagnosis) -> Option<Markup> {
-    let head = html! {
-        th { "difference" } th.words { "stage" } th { "after epoch" } th { "95\u{a0}% interval" } th.words { "abrupt" } th { "rise" } th { "p" }
-    };
-    let rows = html! { @for onset in &d.onsets { tr {
-        th { (link(&onset.of, &criterion_name(&onset.of))) }
-        td.words { (onset.stage) }
-        td { (format!("{:.0}", onset.epoch)) }
-        td { (format!("{:.0} to {:.0}", onset.interval[0], onset.interval[1])) }
-        td.words { (if onset.abrupt { "yes" } else { "no" }) }
-        td { (in_table(onset.rise)) }
-        td { (short(onset.p)) }
-    } } };
     let asked = d.checkpoints.len() > 1
         && d.checkpoints.iter().all(|row| row.epoch.is_some())
         && d.cells.iter().any(|cell| cell.memorisation_gap.is_some());
@@ -86,8 +88,26 @@ pub(super) fn onsets(d: &Diagnosis) -> Option<Markup> {
             (link("onset", "Onset")) ": since when training and unseen images differ, for every difference and stage in which one is seen. p is \
              of a curve that does not rise at all, over all stages together. A stage that is missing here has none."
         }
-        @if d.onsets.is_empty() { p { b { "None seen." } } } @else { (scrolled("Onsets", &head, &rows)) }
+        (onset_table("Onsets", &d.onsets))
     })
+}
+
+fn onset_table(about: &str, onsets: &[Onset]) -> Markup {
+    let head = html! {
+        th { "difference" } th.words { "stage" } th { "after epoch" } th { "95\u{a0}% interval" } th.words { "abrupt" } th { "rise" } th { "p" }
+    };
+    if onsets.is_empty() {
+        return html! { p { b { "None seen." } } };
+    }
+    scrolled(about, &head, &html! { @for onset in onsets { tr {
+        th { (link(&onset.of, &criterion_name(&onset.of))) }
+        td.words { (onset.stage) }
+        td { (format!("{:.0}", onset.epoch)) }
+        td { (format!("{:.0} to {:.0}", onset.interval[0], onset.interval[1])) }
+        td.words { (if onset.abrupt { "yes" } else { "no" }) }
+        td { (in_table(onset.rise)) }
+        td { (short(onset.p)) }
+    } } })
 }
 
 /// How well training images are told from unseen ones at the last checkpoint.
@@ -141,20 +161,37 @@ fn at_last<'a, T>(d: &'a Diagnosis, of: impl Fn(&'a Cell) -> Option<&'a T>) -> V
 /// The criteria over several runs.
 pub(super) fn scores(pooled: &Pooled) -> Markup {
     let head = html! {
-        th { "criterion" } th { "runs" } th { "epochs off" } th { "k-NN lost" } th { (link("kendall", "Kendall's tau")) } th { "Spearman's rho" }
+        th { "criterion" } th.words { "judged by" } th { "runs" } th { "epochs off" } th { "accuracy lost" }
+        th { (link("kendall", "Kendall's tau")) } th { "Spearman's rho" }
     };
     html! {
         p {
-            "How well each criterion chooses a checkpoint without labels, against the best one by k-NN accuracy on unseen images. Means over \
-             the runs; the correlations are over the checkpoints of all runs, their 95\u{a0}% intervals from whole runs drawn anew."
+            "How well each criterion chooses a checkpoint, against the best one by an accuracy that takes labels. Means over the runs; the \
+             correlations are over the checkpoints of all runs, their 95\u{a0}% intervals from whole runs drawn anew."
         }
         @if pooled.scores.is_empty() { p { "No run has labels and unseen images to judge the criteria by." } } @else {
             (scrolled("Scores of the criteria", &head, &html! { @for score in &pooled.scores { tr {
                 th { (link(&score.criterion, &criterion_name(&score.criterion))) }
+                td.words { (link(&score.truth, &criterion_name(&score.truth))) }
                 td { (score.runs) } td { (format!("{:.1}", score.epochs)) } td { (format!("{:.4}", score.regret)) }
                 td { (or_nothing(score.kendall)) } td { (or_nothing(score.spearman)) }
             } } }))
         }
+    }
+}
+
+/// Since when the mean gap of several runs grows.
+pub(super) fn onsets_of_runs(pooled: &Pooled) -> Markup {
+    html! {
+        p {
+            "Since when the " (link("memorisation_gap", "memorisation gap")) ", the mean over the runs, grows; asked where all runs have the same \
+             stages, checkpoints and numbers of images."
+        }
+        h4 { "Of these runs" }
+        (onset_table("Onsets of these runs", &pooled.onsets))
+        h4 { "Of runs in general" }
+        p { "The spread of the runs widens the intervals; a few runs see little." }
+        (onset_table("Onsets of runs in general", &pooled.onsets_in_general))
     }
 }
 
