@@ -111,7 +111,7 @@ fn picture(input: &ReportInput) -> Option<Figure> {
 }
 
 fn several(pooled: &Pooled, runs: &[(String, Diagnosis)]) -> Markup {
-    html! { @if let Some(answers) = tables::runs(runs) { (answers) } h3 { "Onsets of all runs together" } (tables::onsets_of_runs(pooled))
+    html! { @if let Some(answers) = tables::runs(runs) { (answers) } h3 { "Onsets of all runs together" } (tables::onsets_of_runs(pooled, runs))
     h3 { "How well criteria choose" } (tables::scores(pooled)) }
 }
 

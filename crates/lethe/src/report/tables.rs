@@ -99,15 +99,19 @@ fn onset_table(about: &str, onsets: &[Onset]) -> Markup {
     if onsets.is_empty() {
         return html! { p { b { "None seen." } } };
     }
-    scrolled(about, &head, &html! { @for onset in onsets { tr {
-        th { (link(&onset.of, &criterion_name(&onset.of))) }
-        td.words { (onset.stage) }
-        td { (format!("{:.0}", onset.epoch)) }
-        td { (format!("{:.0} to {:.0}", onset.interval[0], onset.interval[1])) }
-        td.words { (if onset.abrupt { "yes" } else { "no" }) }
-        td { (in_table(onset.rise)) }
-        td { (short(onset.p)) }
-    } } })
+    scrolled(
+        about,
+        &head,
+        &html! { @for onset in onsets { tr {
+            th { (link(&onset.of, &criterion_name(&onset.of))) }
+            td.words { (onset.stage) }
+            td { (format!("{:.0}", onset.epoch)) }
+            td { (format!("{:.0} to {:.0}", onset.interval[0], onset.interval[1])) }
+            td.words { (if onset.abrupt { "yes" } else { "no" }) }
+            td { (in_table(onset.rise)) }
+            td { (short(onset.p)) }
+        } } },
+    )
 }
 
 /// How well training images are told from unseen ones at the last checkpoint.
@@ -181,11 +185,16 @@ pub(super) fn scores(pooled: &Pooled) -> Markup {
 }
 
 /// Since when the mean gap of several runs grows.
-pub(super) fn onsets_of_runs(pooled: &Pooled) -> Markup {
+pub(super) fn onsets_of_runs(pooled: &Pooled, runs: &[(String, Diagnosis)]) -> Markup {
+    let none = pooled.onsets.is_empty() && pooled.onsets_in_general.is_empty();
+    if none && !(runs.len() == pooled.runs.len() && alike(runs)) {
+        return html! {
+            p { "Not asked: that takes runs with the same stages, epochs and numbers of training and unseen images." }
+        };
+    }
     html! {
         p {
-            "Since when the " (link("memorisation_gap", "memorisation gap")) ", the mean over the runs, grows; asked where all runs have the same \
-             stages, checkpoints and numbers of images."
+            "Since when the " (link("memorisation_gap", "memorisation gap")) ", the mean over the runs, grows."
         }
         h4 { "Of these runs" }
         (onset_table("Onsets of these runs", &pooled.onsets))
@@ -208,4 +217,15 @@ pub(super) fn runs(runs: &[(String, Diagnosis)]) -> Option<Markup> {
             th.path { (name) } @for answer in answers(diagnosis) { td.words { (answer.answer) } }
         } } },
     ))
+}
+
+/// Whether the gaps of these runs have a mean, checkpoint by checkpoint.
+fn alike(runs: &[(String, Diagnosis)]) -> bool {
+    let shape = |d: &Diagnosis| -> Option<(Vec<String>, Vec<u32>, Option<serde_json::Value>)> {
+        d.cells.first()?.memorisation_gap?;
+        let epochs: Vec<u32> = d.checkpoints.iter().map(|row| row.epoch).collect::<Option<_>>()?;
+        (epochs.len() > 1).then(|| (d.stages.clone(), epochs, d.settings.get("images").cloned()))
+    };
+    let first = runs.first().and_then(|(_, d)| shape(d));
+    first.is_some() && runs.iter().all(|(_, d)| shape(d) == first)
 }

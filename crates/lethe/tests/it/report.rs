@@ -64,7 +64,7 @@ fn cell(checkpoint: usize, stage: usize) -> Cell {
         unseen: Some(side(1.0)),
         memorisation_gap: Some(gap),
         gap_interval: Some([gap - room, gap + room]),
-        transfer: None,
+        transfer: Some(0.2 + 0.1 * learned * depth),
         membership: Some(Membership { auc: around(0.5 + 2.0 * gap, 0.01), true_positives_at_1_percent: 0.01 + gap }),
         cka_stage: (stage > 0).then_some(0.9 - 0.3 * learned * depth),
         cka_checkpoint: (checkpoint > 0).then_some(0.7 + 0.3 * learned),
@@ -87,19 +87,20 @@ fn choices() -> Vec<Choice> {
             spared: around(0.03, 0.008),
         }),
         stage: earliest.map(|_| STAGES[3].into()),
-        judged: [(
-            "knn-20".to_owned(),
-            Judged {
-                epochs: f64::from(EPOCHS[checkpoint]) - f64::from(EPOCHS[3]),
-                epochs_to_as_good: 0.0,
-                regret: around(0.01, 0.02),
-                kendall: Some(around(0.6, 0.3)),
-                spearman: Some(around(0.7, 0.2)),
-            },
-        )]
-        .into_iter()
-        .filter(|_| !needs_labels)
-        .collect(),
+        judged: ["knn-20", "transfer"]
+            .map(|truth| {
+                let judged = Judged {
+                    epochs: f64::from(EPOCHS[checkpoint]) - f64::from(EPOCHS[3]),
+                    epochs_to_as_good: 0.0,
+                    regret: around(0.01, 0.02),
+                    kendall: Some(around(0.6, 0.3)),
+                    spearman: Some(around(0.7, 0.2)),
+                };
+                (truth.to_owned(), judged)
+            })
+            .into_iter()
+            .filter(|_| !needs_labels)
+            .collect(),
     };
     let last = EPOCHS.len() - 1;
     vec![
@@ -323,6 +324,7 @@ fn every_part_is_there_and_every_text_escaped() {
         ("knn", "k-NN accuracy (20)"),
         ("knn", "k-NN accuracy (200)"),
         ("linear", "Linear probe accuracy"),
+        ("transfer", "Transfer"),
         ("coding_rate", "Coding rate R"),
         ("rankme", "RankMe"),
         ("effective_rank", "Effective rank"),
