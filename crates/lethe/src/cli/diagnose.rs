@@ -113,6 +113,7 @@ fn several(args: &Args, runs: &[PathBuf]) -> Result<()> {
     let pooled = diagnose::pool(&diagnoses, args.seed);
     let json = to_json(&pooled)?;
     files::write_atomically(&args.out.join("scores.json"), json.as_bytes())?;
+    let page = report::write(&args.out)?;
     if args.json {
         return super::print(&json);
     }
@@ -124,7 +125,7 @@ fn several(args: &Args, runs: &[PathBuf]) -> Result<()> {
             onset.stage, onset.epoch
         ))?;
     }
-    Ok(())
+    super::print(&format!("report: {}", page.display()))
 }
 
 fn name(run: &Path) -> Result<String> {
@@ -251,7 +252,7 @@ fn choices(diagnosis: &Diagnosis) -> String {
     ]);
     for choice in &diagnosis.choices {
         let earliest = choice.earliest.as_ref();
-        let judged = choice.judged.get("knn-20");
+        let judged = choice.by_knn();
         table.add_row([
             choice.criterion.clone() + if choice.needs_labels { " (labels)" } else { "" },
             diagnosis.checkpoint_name(choice.checkpoint),

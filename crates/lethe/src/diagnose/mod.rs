@@ -2,6 +2,7 @@
 
 mod choice;
 mod gap;
+mod memorised;
 mod onset;
 mod per_image;
 mod pooled;
@@ -30,11 +31,13 @@ use crate::progress::Progress;
 
 pub use choice::{Choice, Earliest, Judged};
 pub use gap::{Gap, alignment_distances, gaps};
+pub use memorised::ImageScore;
 pub use onset::Onset;
 pub use pooled::{Pooled, Score, pool};
 pub use reference::AgainstReference;
 pub use subject::Subject;
 
+use memorised::Listed;
 use per_image::{DIFFERENCES, PerImage, TRANSFER};
 use side::{Answers, Shown, SideFeatures, answers, measure};
 use transfer::Transfer;
@@ -59,6 +62,14 @@ pub struct Diagnosis {
     /// Which checkpoint each criterion keeps.
     #[serde(default)]
     pub choices: Vec<Choice>,
+    /// The training images that the last stage of the last checkpoint holds most, highest score first: how far the
+    /// distance of an image's views lies below the mean of unseen images, or SSLMem's score beside a reference. Empty
+    /// where there are neither.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub most_memorised: Vec<ImageScore>,
+    /// As many drawn at random, to hold them to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub random_images: Vec<ImageScore>,
     /// What the gaps say, in a few sentences.
     #[serde(default)]
     pub summary: String,
@@ -239,6 +250,8 @@ pub fn diagnose(subjects: &[Subject], sets: &Sets, settings: &Settings) -> Resul
         cells: Vec::new(),
         onsets: Vec::new(),
         choices: Vec::new(),
+        most_memorised: Vec::new(),
+        random_images: Vec::new(),
         summary: String::new(),
     };
     let stages: Vec<usize> = (0..diagnosis.stages.len()).collect();
@@ -281,6 +294,11 @@ pub fn diagnose(subjects: &[Subject], sets: &Sets, settings: &Settings) -> Resul
         before = Some(features);
     }
     progress.finish();
+    if let (Some(own), Some(&last)) = (&before, stages.last()) {
+        let images = data::sample(Arc::clone(&train.dataset), images, settings.seed);
+        let listed = Listed::of(own, reference.as_deref(), last, images.as_ref(), settings.seed);
+        (diagnosis.most_memorised, diagnosis.random_images) = (listed.most, listed.random);
+    }
     if sets.unseen.is_some() {
         let differences: Vec<&[f64]> =
             per_image.iter().map(|cell| cell.differences[DIFFERENCES[0]].as_slice()).collect();

@@ -39,10 +39,7 @@ pub(super) fn open(path: &Path, subject: &Model, device: Device) -> Result<Model
 
 /// The scores of a stage; nothing where all images score the same.
 pub(super) fn compare(own: &[SideFeatures], reference: &[SideFeatures], stage: usize) -> Option<AgainstReference> {
-    let distances = |sides: &[SideFeatures]| -> Vec<f64> {
-        sides.iter().flat_map(|side| side.distances(stage)).map(f64::sqrt).collect()
-    };
-    let scores = sslmem(&distances(own), &distances(reference)).ok()?.of_images;
+    let scores = scores(own, reference, stage)?;
     let (train, unseen) = scores.split_at(own[0].plain.images);
     let mean = |scores: &[f64]| scores.iter().sum::<f64>() / scores.len() as f64;
     Some(AgainstReference {
@@ -50,4 +47,12 @@ pub(super) fn compare(own: &[SideFeatures], reference: &[SideFeatures], stage: u
         sslmem_unseen: (!unseen.is_empty()).then(|| mean(unseen)),
         membership: Membership::of(train, unseen),
     })
+}
+
+/// One score an image, those of the training images first.
+pub(super) fn scores(own: &[SideFeatures], reference: &[SideFeatures], stage: usize) -> Option<Vec<f64>> {
+    let distances = |sides: &[SideFeatures]| -> Vec<f64> {
+        sides.iter().flat_map(|side| side.distances(stage)).map(f64::sqrt).collect()
+    };
+    Some(sslmem(&distances(own), &distances(reference)).ok()?.of_images)
 }

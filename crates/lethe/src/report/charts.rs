@@ -2,14 +2,15 @@
 
 use indexmap::IndexMap;
 
-use super::definitions::{DEFINITIONS, Group, definition};
-use super::numbers::short;
-use super::plots::{Axis, HeatMap, LineChart, Series};
-use crate::diagnose::{Cell, Diagnosis, Side};
+use super::definitions::{Group, definition, place, reading};
+use super::plots::{Axis, LineChart, Series, Span};
+use crate::diagnose::{Cell, Diagnosis, Estimate, Onset, Side};
 
 /// A chart with its title and one sentence on how to read it.
 pub(super) struct Figure {
     pub(super) title: String,
+    /// Of its definition on the page.
+    pub(super) key: Option<&'static str>,
     pub(super) reading: String,
     pub(super) chart: LineChart,
 }
@@ -57,82 +58,125 @@ pub(super) fn measures(d: &Diagnosis, group: Group) -> Vec<String> {
             }
         }
     }
-    let place = |key: &String| {
-        let known = definition(group, key).map(|known| known.key);
-        DEFINITIONS.iter().position(|d| d.group == group && Some(d.key) == known).unwrap_or(DEFINITIONS.len())
-    };
-    keys.sort_by_key(place);
+    keys.sort_by_key(|key| place(group, key));
     keys
 }
 
 /// "k-NN accuracy (20)" for `knn-20`; a key without words for itself.
 pub(super) fn name(group: Group, key: &str) -> String {
-    match (definition(group, key), key.split_once('-')) {
-        (Some(known), Some((_, detail))) if group == Group::Accuracy => format!("{} ({detail})", known.name),
-        (Some(known), _) => known.name.into(),
-        (None, _) => key.into(),
+    let Some(known) = definition(key) else { return key.into() };
+    match (group, known.key) {
+        (Group::Accuracy, _) => match key.split_once('-') {
+            Some((_, detail)) => format!("{} ({detail})", known.name),
+            None => known.name.into(),
+        },
+        (Group::Classes, _) => format!("{} by class", known.name),
+        (Group::Pairs, "coding_rate") => format!("{} of all views", known.name),
+        (Group::Pairs, "compressed_rate" | "coding_rate_reduction") => format!("{} by pair", known.name),
+        _ => known.name.into(),
+    }
+}
+
+/// The checkpoints as a horizontal axis, and the place of each on it.
+fn axis(d: &Diagnosis) -> (Axis, Vec<f64>) {
+    match checkpoints(d) {
+        ("epoch", _) => {
+            (Axis::Number("epoch".into()), d.checkpoints.iter().filter_map(|row| row.epoch.map(f64::from)).collect())
+        }
+        (_, names) => (Axis::Names(names), (0..d.checkpoints.len()).map(|i| i as f64).collect()),
     }
 }
 
 /// One figure a measure of the group: a line a stage, training images solid, unseen images dashed.
 pub(super) fn by_epoch(d: &Diagnosis, group: Group) -> Vec<Figure> {
-    let (axis, names) = checkpoints(d);
-    let x = |checkpoint: usize| {
-        d.checkpoints[checkpoint].epoch.filter(|_| axis == "epoch").map_or(checkpoint as f64, f64::from)
-    };
-    let axis = || if axis == "epoch" { Axis::Number(axis.into()) } else { Axis::Names(names.clone()) };
     let mut figures = Vec::new();
     if group == Group::Gap {
-        let mut series = Vec::new();
-        for (i, stage) in d.stages.iter().enumerate() {
-            let cells: Vec<_> = (0..d.checkpoints.len()).filter_map(|c| Some((x(c), cell(d, c, stage)?))).collect();
-            let points = cells.iter().map(|(x, cell)| (*x, cell.memorisation_gap.unwrap_or(f64::NAN))).collect();
-            let band = cells
-                .iter()
-                .map(|(_, cell)| cell.gap_interval.map_or((f64::NAN, f64::NAN), |[low, high]| (low, high)))
-                .collect();
-            series.push(Series { name: stage.clone(), part: "", class: format!("s{i}"), dashed: false, points, band });
-        }
-        figures.extend(figure(group, "memorisation_gap", axis(), true, series));
+        figures.extend(gap_by_epoch(d));
+        figures.extend(membership_by_epoch(d));
+        let train = |cell: &Cell| cell.reference.as_ref().map(|beside| beside.sslmem);
+        figures.extend(two_sided(d, group, "sslmem", &train, &|cell| cell.reference.as_ref()?.sslmem_unseen));
     }
     for key in measures(d, group) {
-        let mut series = Vec::new();
-        for (i, stage) in d.stages.iter().enumerate() {
-            for (part, dashed) in [("training images", false), ("unseen images", true)] {
-                let side = |cell: &Cell| -> Option<f64> {
-                    let side = if dashed { cell.unseen.as_ref()? } else { &cell.train };
-                    of(side, group).get(&key).copied()
-                };
-                let points: Vec<_> =
-                    (0..d.checkpoints.len()).filter_map(|c| Some((x(c), cell(d, c, stage).and_then(side)?))).collect();
-                if !points.is_empty() {
-                    series.push(Series {
-                        name: stage.clone(),
-                        part,
-                        class: format!("s{i}"),
-                        dashed,
-                        points,
-                        band: Vec::new(),
-                    });
-                }
-            }
-        }
-        figures.extend(figure(group, &key, axis(), false, series));
+        let train = |cell: &Cell| of(&cell.train, group).get(&key).copied();
+        figures.extend(two_sided(d, group, &key, &train, &|cell| of(cell.unseen.as_ref()?, group).get(&key).copied()));
     }
     figures
+}
+
+fn two_sided(
+    d: &Diagnosis,
+    group: Group,
+    key: &str,
+    train: &dyn Fn(&Cell) -> Option<f64>,
+    unseen: &dyn Fn(&Cell) -> Option<f64>,
+) -> Option<Figure> {
+    let (axis, places) = axis(d);
+    let mut series = Vec::new();
+    for (i, stage) in d.stages.iter().enumerate() {
+        for (part, dashed, value) in [("training images", false, train), ("unseen images", true, unseen)] {
+            let point = |(c, x): (usize, &f64)| Some((*x, cell(d, c, stage).and_then(value)?));
+            let points: Vec<_> = places.iter().enumerate().filter_map(point).collect();
+            if !points.is_empty() {
+                let class = format!("s{i}");
+                series.push(Series { name: stage.clone(), part, class, dashed, points, band: Vec::new() });
+            }
+        }
+    }
+    figure(group, key, axis, None, series)
+}
+
+/// The gap of every stage with its interval, and the onsets above it, the earliest first.
+pub(super) fn gap_by_epoch(d: &Diagnosis) -> Option<Figure> {
+    let gap = |cell: &Cell| {
+        let [low, high] = cell.gap_interval.unwrap_or([f64::NAN; 2]);
+        Some(Estimate { value: cell.memorisation_gap?, low, high })
+    };
+    let mut figure = with_bands(d, "memorisation_gap", 0.0, &gap)?;
+    let mut onsets: Vec<&Onset> = d.onsets.iter().filter(|onset| onset.of == "memorisation_gap").collect();
+    onsets.sort_by(|a, b| a.epoch.total_cmp(&b.epoch));
+    let span = |onset: &Onset| Span {
+        low: onset.interval[0],
+        high: onset.interval[1],
+        at: onset.epoch,
+        class: format!("s{}", d.stages.iter().position(|stage| *stage == onset.stage).unwrap_or(0)),
+        words: format!(
+            "{}: sets in after epoch {:.0} (95\u{a0}% interval {:.0} to {:.0})",
+            onset.stage, onset.epoch, onset.interval[0], onset.interval[1]
+        ),
+    };
+    if matches!(figure.chart.x, Axis::Number(_)) {
+        figure.chart.span_name = "onset";
+        figure.chart.spans = onsets.into_iter().map(span).collect();
+    }
+    Some(figure)
+}
+
+fn membership_by_epoch(d: &Diagnosis) -> Option<Figure> {
+    with_bands(d, "membership", 0.5, &|cell| Some(cell.membership.as_ref()?.auc))
+}
+
+/// A line a stage with a band of its intervals.
+fn with_bands(d: &Diagnosis, key: &str, base: f64, of: &dyn Fn(&Cell) -> Option<Estimate>) -> Option<Figure> {
+    let (axis, places) = axis(d);
+    let mut series = Vec::new();
+    for (i, stage) in d.stages.iter().enumerate() {
+        let known = places.iter().enumerate().filter_map(|(c, x)| Some((*x, cell(d, c, stage).and_then(of)?)));
+        let (points, band) = known.map(|(x, e)| ((x, e.value), (e.low, e.high))).unzip();
+        series.push(Series { name: stage.clone(), part: "", class: format!("s{i}"), dashed: false, points, band });
+    }
+    figure(Group::Gap, key, axis, Some(base), series)
 }
 
 /// The last checkpoint from the first stage to the last, for the numbers that may be compared between stages.
 pub(super) fn by_stage(d: &Diagnosis) -> Vec<Figure> {
     let Some(last) = d.checkpoints.len().checked_sub(1) else { return Vec::new() };
-    let points = |value: &dyn Fn(&Cell) -> Option<f64>| -> Vec<(f64, f64)> {
-        let values =
-            d.stages.iter().enumerate().map(|(i, stage)| Some((i as f64, cell(d, last, stage).and_then(value)?)));
-        values.flatten().collect()
-    };
     let axis = || Axis::Names(d.stages.clone());
-    let series = |part: &'static str, dashed, points| Series {
-        name: part.into(),
+    let points = |value: &dyn Fn(&Cell) -> Option<f64>| -> Vec<(f64, f64)> {
+        let stages = d.stages.iter().enumerate();
+        stages.filter_map(|(i, stage)| Some((i as f64, cell(d, last, stage).and_then(value)?))).collect()
+    };
+    let series = |name: &str, dashed, points| Series {
+        name: name.into(),
         part: "",
         class: format!("c{}", u8::from(dashed)),
         dashed,
@@ -140,74 +184,30 @@ pub(super) fn by_stage(d: &Diagnosis) -> Vec<Figure> {
         band: Vec::new(),
     };
     let mut figures: Vec<Figure> = Vec::new();
-    let gap = Series { name: String::new(), ..series("", false, points(&|cell| cell.memorisation_gap)) };
-    figures.extend(figure(Group::Gap, "memorisation_gap", axis(), true, vec![gap]));
+    let gap = |cell: &Cell| cell.memorisation_gap;
+    let edge = |end: usize| points(&|cell| gap(cell).map(|_| cell.gap_interval.map_or(f64::NAN, |ends| ends[end])));
+    let band = edge(0).into_iter().zip(edge(1)).map(|((_, low), (_, high))| (low, high)).collect();
+    let gaps = Series { band, ..series("", false, points(&gap)) };
+    figures.extend(figure(Group::Gap, "memorisation_gap", axis(), Some(0.0), vec![gaps]));
     for key in measures(d, Group::Accuracy) {
         let train = points(&|cell| cell.train.accuracy.get(&key).copied());
         let unseen = points(&|cell| cell.unseen.as_ref()?.accuracy.get(&key).copied());
         let lines = vec![series("training", false, train), series("unseen", true, unseen)];
-        figures.extend(figure(Group::Accuracy, &key, axis(), false, lines));
+        figures.extend(figure(Group::Accuracy, &key, axis(), None, lines));
     }
     figures
 }
 
-fn figure(group: Group, key: &str, x: Axis, zero: bool, series: Vec<Series>) -> Option<Figure> {
+fn figure(group: Group, key: &str, x: Axis, base: Option<f64>, series: Vec<Series>) -> Option<Figure> {
     let title = name(group, key);
     let along = match &x {
         Axis::Number(label) => format!("by {label}"),
         Axis::Names(_) => "from left to right".into(),
     };
-    let chart = LineChart { about: format!("{title} {along}"), x, percent: group == Group::Accuracy, zero, series };
-    let reading = definition(group, key).map_or_else(String::new, |known| known.reading.into());
-    (!chart.is_empty()).then_some(Figure { title, reading, chart })
-}
-
-/// The gap by stage (down) and checkpoint (right); nothing where no unseen images were given.
-pub(super) fn heat_map(d: &Diagnosis) -> Option<HeatMap> {
-    let (column_label, columns) = checkpoints(d);
-    let all = || 0..d.checkpoints.len();
-    let gap = |c: usize, stage: &str| {
-        cell(d, c, stage).and_then(|cell| Some((cell, cell.memorisation_gap.filter(|v| v.is_finite())?)))
-    };
-    let largest = d
-        .cells
-        .iter()
-        .filter_map(|cell| cell.memorisation_gap)
-        .filter(|v| v.is_finite())
-        .map(f64::abs)
-        .fold(f64::NAN, f64::max);
-    if largest.is_nan() {
-        return None;
-    }
-    let clear = |cell: &Cell| cell.gap_interval.is_none_or(|[low, high]| low > 0.0 || high < 0.0);
-    let cells =
-        d.stages.iter().map(|stage| all().map(|c| gap(c, stage).map(|(cell, v)| (v, clear(cell)))).collect()).collect();
-    let words = |c: usize, stage: &str| {
-        let place = format!("{stage}, {column_label} {}", columns[c]);
-        let Some((cell, value)) = gap(c, stage) else { return format!("{place}: not measured") };
-        let interval = cell
-            .gap_interval
-            .map(|[low, high]| format!(" (interval {} to {})", short(low), short(high)))
-            .unwrap_or_default();
-        let side = |side: &Side| side.by_pair.get("alignment").map(|v| short(*v));
-        let sides = match (side(&cell.train), cell.unseen.as_ref().and_then(side)) {
-            (Some(train), Some(unseen)) => {
-                format!("; alignment distance {train} on training, {unseen} on unseen images")
-            }
-            _ => String::new(),
-        };
-        format!("{place}: gap {}{interval}{sides}", short(value))
-    };
-    let hover = d.stages.iter().map(|stage| all().map(|c| words(c, stage)).collect()).collect();
-    let about = format!("memorisation gap by stage (rows) and {column_label} (columns)");
-    // Below 0.02 nothing is coloured strongly, so that noise does not look like a finding.
-    Some(HeatMap {
-        about,
-        column_label: column_label.into(),
-        rows: d.stages.clone(),
-        columns,
-        cells,
-        hover,
-        full: largest.max(0.02),
-    })
+    let about = format!("{title} {along}");
+    let percent = group == Group::Accuracy;
+    let chart = LineChart { about, x, percent, base, series, span_name: "", spans: Vec::new() };
+    let key = definition(key).map(|known| known.key);
+    let reading = reading(group, key.unwrap_or_default()).into();
+    (!chart.is_empty()).then_some(Figure { title, key, reading, chart })
 }

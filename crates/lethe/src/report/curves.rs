@@ -47,7 +47,7 @@ pub(super) fn training(metrics: &[MetricRow]) -> Vec<Figure> {
         });
     wait.chart.percent = true;
     for from_zero in [&mut spread, &mut speed, &mut wait] {
-        from_zero.chart.zero = true;
+        from_zero.chart.base = Some(0.0);
     }
     figures.extend([spread, speed, wait]);
     figures.retain(|figure| !figure.chart.is_empty());
@@ -60,8 +60,9 @@ fn line(i: usize, name: &str, points: Vec<(f64, f64)>) -> Series {
 
 fn figure(title: &str, reading: &str, series: Vec<Series>) -> Figure {
     let x = Axis::Number("step".into());
-    let chart = LineChart { about: format!("{title} by step"), x, percent: false, zero: false, series };
-    Figure { title: title.into(), reading: reading.into(), chart }
+    let about = format!("{title} by step");
+    let chart = LineChart { about, x, percent: false, base: None, series, span_name: "", spans: Vec::new() };
+    Figure { title: title.into(), key: None, reading: reading.into(), chart }
 }
 
 /// One figure a number of `undo.jsonl`, one line a repair.

@@ -1,25 +1,31 @@
 //! The page: one HTML file that shows what a run, a diagnosis and an undoing found, readable without Lethe or a network.
 
+mod answers;
 mod charts;
 mod curves;
 mod definitions;
+mod gallery;
 mod headline;
+mod heat;
+mod maps;
 mod numbers;
 mod page;
 mod plots;
 mod read;
+mod tables;
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::diagnose::Diagnosis;
+use crate::diagnose::{Diagnosis, Pooled};
 use crate::error::Result;
 use crate::files;
 use crate::run::MetricRow;
 use crate::undo::StepRow;
 use crate::views::BadSample;
 
+pub use gallery::Gallery;
 pub use page::page;
 pub use read::read_folder;
 
@@ -41,6 +47,11 @@ pub struct ReportInput {
     pub settings: Option<String>,
     pub metrics: Vec<MetricRow>,
     pub diagnosis: Option<Diagnosis>,
+    /// Of the images that the diagnosis names.
+    pub gallery: Gallery,
+    /// `scores.json`, and the diagnoses that it is made of, by the names of their runs.
+    pub pooled: Option<Pooled>,
+    pub runs: Vec<(String, Diagnosis)>,
     /// Several repairs in one report are drawn in one chart.
     pub undo: Vec<StepRow>,
     pub before_after: Option<BeforeAfter>,

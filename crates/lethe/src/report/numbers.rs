@@ -1,8 +1,35 @@
 //! Numbers as people read them: texts, ranges and round ticks.
 
+use crate::diagnose::Estimate;
+
 /// Two digits after the point, three below 0.1, with its sign.
 pub(super) fn signed(v: f64) -> String {
     if v.abs() < 0.0995 { format!("{v:+.3}") } else { format!("{v:+.2}") }
+}
+
+/// `0.140 (95 % interval 0.124 to 0.156)`, to two digits of the interval's width.
+pub(super) fn with_interval(value: f64, interval: Option<[f64; 2]>) -> String {
+    let Some([low, high]) = interval else { return short(value) };
+    let [value, low, high] = together([value, low, high]);
+    format!("{value} (95\u{a0}% interval {low} to {high})")
+}
+
+/// `0.140 (0.124 to 0.156)`: the same for tables, whose heads say what the interval is.
+pub(super) fn in_table(Estimate { value, low, high }: Estimate) -> String {
+    let [value, low, high] = together([value, low, high]);
+    format!("{value} ({low} to {high})")
+}
+
+/// A number and its interval to the same digits: two of the interval's width, and enough that no end rounds to 0.
+fn together([value, low, high]: [f64; 3]) -> [String; 3] {
+    let zero = |v: f64, digits: usize| v != 0.0 && format!("{:.digits$}", v.abs()).parse() == Ok(0.0);
+    let width = (high - low).max(1e-5);
+    let digits = if width.is_finite() { (1.0 - width.log10().floor()).clamp(0.0, 6.0) as usize } else { 3 };
+    let digits = (digits..6).find(|&digits| !zero(low, digits) && !zero(high, digits)).unwrap_or(6);
+    [value, low, high].map(|v| {
+        let minus = if v < 0.0 && !zero(v, digits) { "−" } else { "" };
+        format!("{minus}{:.digits$}", v.abs())
+    })
 }
 
 pub(super) fn percent(v: f64) -> String {

@@ -3,18 +3,20 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::Value;
 
+use super::answers::{answers, missed};
 use super::charts::{self, Figure};
 use super::curves;
-use super::definitions::{DEFINITIONS, Group, NOTES};
-use super::headline;
-use super::numbers::{percent, short, signed};
-use super::{BeforeAfter, BeforeAfterRow, Better, ReportInput};
-use crate::diagnose::Diagnosis;
+use super::definitions::{Group, NOTES, definitions};
+use super::maps::{Map, maps};
+use super::numbers::{in_table, percent, short};
+use super::tables::{self, link};
+use super::{BeforeAfter, BeforeAfterRow, Better, ReportInput, headline};
+use crate::diagnose::{Diagnosis, Pooled};
 
 const STYLE: &str = include_str!("page.css");
 
 /// No script, no request, whatever a file name or a class name holds: the browser enforces it.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
 
 /// Rows of the table of bad samples, and of all numbers, at most.
 const BAD_SAMPLES: usize = 50;
@@ -26,13 +28,20 @@ pub fn page(input: &ReportInput) -> String {
     let stages = diagnosis.map_or(&[][..], |d| &d.stages);
     let training = curves::training(&input.metrics);
     let sections = [
+        ("runs", "Several runs", input.pooled.as_ref().map(|pooled| several(pooled, &input.runs))),
+        ("maps", "Where and when", diagnosis.and_then(heat_maps)),
+        ("choice", "Which checkpoint to keep", diagnosis.and_then(tables::choices)),
+        ("onsets", "Onsets", diagnosis.and_then(tables::onsets)),
+        ("membership", "Membership", diagnosis.and_then(tables::membership)),
+        ("reference", "Beside a reference", diagnosis.and_then(tables::reference)),
+        ("images", "Most memorised images", diagnosis.and_then(|d| input.gallery.draw(d))),
         ("depth", "By depth", diagnosis.and_then(depth)),
         ("curves", "By stage and epoch", diagnosis.map(by_epoch)),
         ("undo", "Undoing", undoing(input)),
         ("training", "Training", (!training.is_empty()).then(|| figures(&training))),
         ("bad", "Bad samples", bad_samples(input)),
         ("settings", "Settings", settings(input)),
-        ("measures", "What is measured", diagnosis.map(|_| definitions())),
+        ("measures", "What is measured", (diagnosis.is_some() || input.pooled.is_some()).then(defined)),
         ("notes", "Before you conclude", Some(notes(input))),
     ];
     let markup = html! {
@@ -65,40 +74,57 @@ pub fn page(input: &ReportInput) -> String {
     markup.into_string()
 }
 
-/// What the page shows in words, the key numbers, and one picture.
+/// The answers in words, and one picture.
 fn first_screen(input: &ReportInput) -> Markup {
-    let map = input.diagnosis.as_ref().and_then(charts::heat_map);
-    let training = curves::training(&input.metrics);
+    let cards = headline::cards(input);
     html! {
         div.opening {
             p.kicker { "Lethe report" }
             h1 { (input.title) }
-            @for sentence in headline::sentences(input) { p.lead { (sentence) } }
-            dl.cards {
-                @for card in headline::cards(input) { div.card { dt { (card.caption) } dd { (card.number) } p { (card.detail) } } }
+            p.lead { (headline::sentence(input)) }
+            @if let Some(d) = &input.diagnosis {
+                dl.answers { @for answer in answers(d) { div {
+                    dt { (answer.question) } dd { b { (answer.answer) } p { (answer.why) } }
+                } } }
             }
         }
-        @if let Some(map) = map {
-            figure.picture {
-                figcaption {
-                    b { "Where it memorises" }
-                    span {
-                        "Memorisation gap by stage (down, early to late) and " (map.column_label) ". "
-                        @if map.cells.iter().flatten().flatten().any(|(_, clear)| !clear) { "≈ 0: its interval includes zero." }
-                    }
-                }
-                (map.draw())
-                div.scale {
-                    span { (signed(-map.full)) " new images closer" }
-                    span.ramp aria-hidden="true" {}
-                    span { "training images closer " (signed(map.full)) }
-                }
-                @if let Some(d) = &input.diagnosis { p.summary { (d.summary) } }
+        div.picture {
+            @if let Some(figure) = picture(input) { (drawn(&figure)) }
+            @if let Some(missed) = input.diagnosis.as_ref().and_then(missed) {
+                p.missed { b { "With labels" } ", " (missed.best) "." @if !missed.epochs.is_empty() { " Epochs that criteria without labels are off:" } }
+                ul.missed { @for (name, key, epochs) in &missed.epochs { li { (link(key, name)) " " b { (epochs) } } } }
             }
-        } @else if let Some(figure) = training.first() {
-            div.picture { (drawn(figure)) }
+            @if !cards.is_empty() {
+                dl.cards { @for card in cards { div.card { dt { (card.caption) } dd { (card.number) } p { (card.detail) } } } }
+            }
         }
     }
+}
+
+/// The gap by epoch; by stage where there is one checkpoint; else the first curve there is.
+fn picture(input: &ReportInput) -> Option<Figure> {
+    let of = |d: &Diagnosis| {
+        let gap = if d.checkpoints.len() > 1 { charts::gap_by_epoch(d) } else { None };
+        gap.or_else(|| charts::by_stage(d).into_iter().next())
+    };
+    input.diagnosis.as_ref().and_then(of).or_else(|| curves::training(&input.metrics).into_iter().next())
+}
+
+fn several(pooled: &Pooled, runs: &[(String, Diagnosis)]) -> Markup {
+    html! { @if let Some(answers) = tables::runs(runs) { (answers) } h3 { "How well criteria choose" } (tables::scores(pooled)) }
+}
+
+fn heat_maps(d: &Diagnosis) -> Option<Markup> {
+    let maps = maps(d);
+    let figure = |map: &Map| {
+        html! {
+            figure { figcaption { b { (link(map.key, map.title)) } span { (map.reading) } } (map.drawing.draw()) }
+        }
+    };
+    (!maps.is_empty()).then(|| html! {
+        p { "Stages of the network down, early to late; checkpoints to the right. A cell without colour has nothing to show." }
+        div.figures { @for map in &maps { (figure(map)) } }
+    })
 }
 
 /// The colours of the stages, from light to strong with depth, and the rules of their check boxes.
@@ -131,7 +157,8 @@ fn figures(figures: &[Figure]) -> Markup {
 }
 
 fn drawn(figure: &Figure) -> Markup {
-    html! { figure { figcaption { b { (figure.title) } span { (figure.reading) } } (figure.chart.draw()) } }
+    let title = figure.key.map_or_else(|| html! { (figure.title) }, |key| link(key, &figure.title));
+    html! { figure { figcaption { b { (title) } span { (figure.reading) } } (figure.chart.draw()) } }
 }
 
 fn depth(d: &Diagnosis) -> Option<Markup> {
@@ -195,8 +222,8 @@ fn all_numbers(d: &Diagnosis) -> Markup {
             div.scroll tabindex="0" role="region" aria-label="All the numbers" { table {
                 thead {
                     tr {
-                        th rowspan="2" { (axis) } th rowspan="2" { "stage" } th rowspan="2" { "memorisation gap" }
-                        @for (group, key) in &columns { th colspan="2" { (charts::name(*group, key)) } }
+                        th rowspan="2" { (axis) } th rowspan="2" { "stage" } th rowspan="2" { (link("memorisation_gap", "memorisation gap")) } th rowspan="2" { (link("membership", "membership AUC")) }
+                        @for (group, key) in &columns { th colspan="2" { (link(key, &charts::name(*group, key))) } }
                     }
                     tr { @for _ in &columns { th { "training" } th { "unseen" } } }
                 }
@@ -206,6 +233,7 @@ fn all_numbers(d: &Diagnosis) -> Markup {
                         (text(Group::Gap, cell.memorisation_gap))
                         @if let Some([low, high]) = cell.gap_interval { " (" (short(low)) " to " (short(high)) ")" }
                     }
+                    td { (cell.membership.as_ref().map_or("–".into(), |membership| in_table(membership.auc))) }
                     @for (group, key) in &columns {
                         td { (text(*group, charts::of(&cell.train, *group).get(key).copied())) }
                         td { (text(*group, cell.unseen.as_ref().and_then(|side| charts::of(side, *group).get(key).copied()))) }
@@ -350,10 +378,16 @@ fn leaves(place: &str, value: &Value) -> Vec<(String, String)> {
     }
 }
 
-fn definitions() -> Markup {
-    html! { dl.definitions { @for d in DEFINITIONS { div {
-        dt { (d.name) }
-        dd { p { (d.reading) } p.formula { (d.formula) } p.source { (d.source) } }
+fn defined() -> Markup {
+    html! { dl.definitions { @for d in definitions() { div id=(format!("def-{}", d.key)) {
+        dt { (d.name) " " code { (d.key) } }
+        dd {
+            p.formula { (d.formula) }
+            p { b { "Needs " } (d.needs) ". " b { "Cost: " } (d.cost) "." }
+            @if !d.variant.is_empty() { p { b { "Here: " } (d.variant) "." } }
+            p { b { "Beware: " } (d.fails) "." }
+            p.source { (d.source) }
+        }
     } } } }
 }
 

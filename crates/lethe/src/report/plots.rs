@@ -1,4 +1,4 @@
-//! Line charts and heat maps as inline SVG.
+//! Line charts as inline SVG.
 //!
 //! Not `plotters` or `poloto`: a page that follows the reader's light or dark theme needs colours from CSS classes, hover
 //! text needs `<title>` children, and a phone needs charts drawn for 360 px and not scaled down to it. `plotters` writes
@@ -7,16 +7,18 @@
 
 use maud::{Markup, html};
 
-use super::numbers::{padded, percent, range, short, signed, ticks};
+use super::numbers::{padded, percent, range, short, ticks};
 
 /// Units of the drawing; charts are shown at about this width, so that text keeps its size on a phone.
-const WIDTH: f64 = 370.0;
+pub(super) const WIDTH: f64 = 370.0;
 const HEIGHT: f64 = 232.0;
 const LEFT: f64 = 48.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 40.0;
+/// Height of a span above the curves.
+const SPAN: f64 = 10.0;
 /// Width of a letter of the labels, at most.
-const LETTER: f64 = 6.6;
+pub(super) const LETTER: f64 = 6.6;
 /// Marks along one line (a longer one shows them under the pointer only), and labels beside one chart, at most.
 const MARKS: usize = 24;
 const LABELS: usize = 9;
@@ -49,6 +51,17 @@ impl Series {
     }
 }
 
+/// A stretch of the horizontal axis, drawn above the curves.
+pub(super) struct Span {
+    pub(super) low: f64,
+    pub(super) high: f64,
+    /// The most likely place.
+    pub(super) at: f64,
+    /// CSS class that gives the colour.
+    pub(super) class: String,
+    pub(super) words: String,
+}
+
 pub(super) enum Axis {
     Number(String),
     /// Positions 0, 1, ... with these names.
@@ -61,9 +74,12 @@ pub(super) struct LineChart {
     pub(super) x: Axis,
     /// Values are fractions, shown as per cent.
     pub(super) percent: bool,
-    /// Draws the line y = 0.
-    pub(super) zero: bool,
+    /// The value of nothing found, drawn as a line.
+    pub(super) base: Option<f64>,
     pub(super) series: Vec<Series>,
+    /// What `spans` are, in one word, and the spans; the first one is also shaded behind the curves.
+    pub(super) span_name: &'static str,
+    pub(super) spans: Vec<Span>,
 }
 
 impl LineChart {
@@ -80,18 +96,22 @@ impl LineChart {
         let points = || self.series.iter().flat_map(|s| &s.points).filter(|p| p.1.is_finite());
         let heights =
             points().map(|p| p.1).chain(self.series.iter().flat_map(|s| s.band.iter().flat_map(|b| [b.0, b.1])));
-        let heights = heights.chain(self.zero.then_some(0.0)).filter(|v| v.is_finite()).map(|v| v * self.unit());
+        let heights = heights.chain(self.base).filter(|v| v.is_finite()).map(|v| v * self.unit());
         let y_range = padded(range(heights), 0.05);
         let x_range = match &self.x {
-            Axis::Number(_) => padded(range(points().map(|p| p.0)), 0.0),
+            Axis::Number(_) => {
+                let spans = self.spans.iter().flat_map(|span| [span.low, span.high]);
+                padded(range(points().map(|p| p.0).chain(spans)), 0.0)
+            }
             Axis::Names(names) => (-0.3, names.len() as f64 - 0.7),
         };
         let labels = self.labels();
         let longest = labels.iter().map(|(name, ..)| name.chars().count()).max().unwrap_or(0);
         let right = WIDTH - (longest as f64 * LETTER + 16.0).max(18.0);
+        let top = TOP + SPAN * self.spans.len() as f64;
         let x = |v: f64| LEFT + (v - x_range.0) / (x_range.1 - x_range.0) * (right - LEFT);
         let y = |v: f64| {
-            HEIGHT - BOTTOM - (v * self.unit() - y_range.0) / (y_range.1 - y_range.0) * (HEIGHT - BOTTOM - TOP)
+            HEIGHT - BOTTOM - (v * self.unit() - y_range.0) / (y_range.1 - y_range.0) * (HEIGHT - BOTTOM - top)
         };
         let labels = apart(labels.into_iter().map(|(name, class, end)| (name, class, y(end))).collect());
 
@@ -108,7 +128,23 @@ impl LineChart {
                 @if let Axis::Number(label) = &self.x {
                     text.tick x=(pixel((LEFT + right) / 2.0)) y=(HEIGHT - 7.0) text-anchor="middle" { (label) }
                 }
-                @if self.zero { line.zero x1=(LEFT) x2=(pixel(right)) y1=(pixel(y(0.0))) y2=(pixel(y(0.0))) {} }
+                @if let Some(base) = self.base { line.zero x1=(LEFT) x2=(pixel(right)) y1=(pixel(y(base))) y2=(pixel(y(base))) {} }
+                @for (i, span) in self.spans.iter().enumerate() {
+                    @let (left, width) = (x(span.low), (x(span.high) - x(span.low)).max(2.0));
+                    @let line = SPAN * (i as f64 + 0.5) + 2.0;
+                    g class=(format!("span {}", span.class)) {
+                        title { (span.words) }
+                        @if i == 0 {
+                            rect.shade x=(pixel(left)) width=(pixel(width)) y=(pixel(line)) height=(pixel(HEIGHT - BOTTOM - line)) {}
+                            line.since x1=(pixel(x(span.at))) x2=(pixel(x(span.at))) y1=(pixel(line)) y2=(HEIGHT - BOTTOM) {}
+                        }
+                        rect.bar x=(pixel(left)) width=(pixel(width)) y=(pixel(line - 2.0)) height="4" rx="2" {}
+                        circle cx=(pixel(x(span.at))) cy=(pixel(line)) r="3.6" {}
+                    }
+                }
+                @if !self.spans.is_empty() {
+                    text.tick x=(LEFT - 9.0) y=(pixel(SPAN * 0.5 + 2.0)) dy="0.35em" text-anchor="end" { (self.span_name) }
+                }
                 @for series in &self.series {
                     g class=(series.classes()) {
                         @if !series.band.is_empty() { path.band d=(band(series, &x, &y)) {} }
@@ -178,6 +214,9 @@ impl LineChart {
     /// The chart in words: where every line starts and ends.
     fn words(&self) -> String {
         let mut text = format!("Line chart: {}.", self.about);
+        for span in &self.spans {
+            text += &format!(" {}.", span.words);
+        }
         for series in &self.series {
             let mut finite = series.points.iter().filter(|p| p.1.is_finite());
             if let Some(first) = finite.next() {
@@ -195,67 +234,11 @@ impl LineChart {
     }
 }
 
-pub(super) struct HeatMap {
-    pub(super) about: String,
-    pub(super) column_label: String,
-    pub(super) rows: Vec<String>,
-    pub(super) columns: Vec<String>,
-    /// `cells[row][column]`: value and whether it is told from zero.
-    pub(super) cells: Vec<Vec<Option<(f64, bool)>>>,
-    /// `hover[row][column]`.
-    pub(super) hover: Vec<Vec<String>>,
-    /// The value that gets the full colour.
-    pub(super) full: f64,
-}
-
-impl HeatMap {
-    /// Vermilion above zero, blue below, with the numbers where there is room.
-    pub(super) fn draw(&self) -> Markup {
-        let left = self.rows.iter().map(|r| shortened(r).chars().count()).max().unwrap_or(0) as f64 * LETTER + 12.0;
-        let cell_width = (WIDTH - left) / self.columns.len().max(1) as f64;
-        let cell_height = (230.0 / self.rows.len().max(1) as f64).clamp(16.0, 46.0);
-        let bottom = cell_height * self.rows.len() as f64;
-        let named = (self.columns.iter().map(|c| shortened(c).chars().count()).max().unwrap_or(1) as f64 * LETTER
-            + 6.0)
-            / cell_width;
-        let every = named.ceil().max(1.0) as usize;
-        html! {
-            svg.heat viewBox=(format!("0 0 {WIDTH} {:.0}", bottom + 40.0)) role="img" aria-label=(format!("Heat map: {}", self.about)) {
-                @for (r, row) in self.cells.iter().enumerate() {
-                    @let top = r as f64 * cell_height;
-                    text.tick x=(pixel(left - 8.0)) y=(pixel(top + cell_height / 2.0)) dy="0.35em" text-anchor="end" { (shortened(&self.rows[r])) }
-                    @for (c, cell) in row.iter().enumerate() {
-                        @let at = left + c as f64 * cell_width;
-                        g.cell {
-                            title { (self.hover[r][c]) }
-                            rect.empty x=(pixel(at + 1.0)) y=(pixel(top + 1.0)) width=(pixel(cell_width - 2.0)) height=(pixel(cell_height - 2.0)) rx="3" {}
-                            @if let Some((value, clear)) = cell {
-                                rect class=(if *value > 0.0 { "hot" } else { "cold" }) x=(pixel(at + 1.0)) y=(pixel(top + 1.0))
-                                    width=(pixel(cell_width - 2.0)) height=(pixel(cell_height - 2.0)) rx="3"
-                                    fill-opacity=(format!("{:.2}", (value.abs() / self.full).min(1.0) * 0.8)) {}
-                                @if cell_width >= 44.0 && cell_height >= 16.0 {
-                                    text.number x=(pixel(at + cell_width / 2.0)) y=(pixel(top + cell_height / 2.0)) dy="0.35em" text-anchor="middle" {
-                                        @if *clear { (signed(*value)) } @else { "≈ 0" }
-                                    }
-                                }
-                            }
-                        }
-                    }
-                }
-                @for (c, column) in self.columns.iter().enumerate().rev().step_by(every) {
-                    text.tick x=(pixel(left + (c as f64 + 0.5) * cell_width)) y=(pixel(bottom + 15.0)) text-anchor="middle" { (shortened(column)) }
-                }
-                text.tick x=(pixel((left + WIDTH) / 2.0)) y=(pixel(bottom + 33.0)) text-anchor="middle" { (self.column_label) }
-            }
-        }
-    }
-}
-
-fn pixel(v: f64) -> String {
+pub(super) fn pixel(v: f64) -> String {
     format!("{v:.1}")
 }
 
-fn shortened(name: &str) -> String {
+pub(super) fn shortened(name: &str) -> String {
     if name.chars().count() <= 12 { name.into() } else { name.chars().take(11).chain(['…']).collect() }
 }
 

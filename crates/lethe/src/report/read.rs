@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
-use super::ReportInput;
+use super::{Gallery, ReportInput};
+use crate::diagnose::Diagnosis;
 use crate::error::{At, Error, Result};
 use crate::files::{expect_folder, read_text};
 
-/// Reads what is there of `config.toml`, `metrics.jsonl`, `diagnosis.json`, `undo.jsonl`, `before_after.json`,
-/// `evaluation.json` and `bad_samples.jsonl`, in `folder` itself or one folder below it.
+/// Reads what is there of `config.toml`, `metrics.jsonl`, `diagnosis.json` or `scores.json`, `undo.jsonl`,
+/// `before_after.json`, `evaluation.json` and `bad_samples.jsonl`, in `folder` itself or one folder below it.
 ///
 /// # Errors
 /// A file that cannot be read or parsed, by name and line; a folder with none of them.
@@ -22,7 +23,17 @@ pub fn read_folder(folder: &Path) -> Result<ReportInput> {
         input.settings = Some(text);
     }
     input.metrics = reader.one("metrics.jsonl").map(|path| reader.lines(&path)).transpose()?.unwrap_or_default();
-    input.diagnosis = reader.one("diagnosis.json").map(|path| json(&path)).transpose()?;
+    input.pooled = reader.at_root("scores.json").map(|path| json(&path)).transpose()?;
+    for run in input.pooled.iter().flat_map(|pooled| &pooled.runs) {
+        if let Some(path) = reader.at_root(&format!("{run}/diagnosis.json")) {
+            input.runs.push((run.clone(), diagnosis(&path)?));
+        }
+    }
+    let own = if input.pooled.is_some() { reader.at_root("diagnosis.json") } else { reader.one("diagnosis.json") };
+    input.diagnosis = own.map(|path| diagnosis(&path)).transpose()?;
+    if let Some(diagnosis) = &input.diagnosis {
+        input.gallery = Gallery::of(diagnosis);
+    }
     for path in reader.all("undo.jsonl") {
         input.undo.extend(reader.lines(&path)?);
     }
@@ -32,20 +43,30 @@ pub fn read_folder(folder: &Path) -> Result<ReportInput> {
         input.bad_samples.extend(reader.lines(&path)?);
     }
     if reader.read.is_empty() {
-        return Err(Error::failed("nothing to report: no config.toml, metrics.jsonl, diagnosis.json, undo.jsonl, before_after.json or evaluation.json")
+        return Err(Error::failed("nothing to report: no config.toml, metrics.jsonl, diagnosis.json, scores.json, undo.jsonl, before_after.json or evaluation.json")
             .at(folder)
             .hint("give the --out folder of `lethe pretrain`, `diagnose`, `undo` or `demo`"));
-    }
-    if let Some(diagnosis) = &input.diagnosis {
-        let (count, cells) = (diagnosis.checkpoints.len(), diagnosis.cells.iter().map(|cell| cell.checkpoint));
-        if let Some(beyond) = cells.chain(diagnosis.onsets.iter().map(|onset| onset.checkpoint)).find(|c| *c >= count) {
-            let what = format!("diagnosis.json: speaks of checkpoint {beyond}, counted from 0, but has {count}");
-            return Err(Error::failed(what).at(folder));
-        }
     }
     input.files = reader.read;
     input.notes = reader.notes;
     Ok(input)
+}
+
+/// A diagnosis that speaks of no checkpoint it does not have.
+fn diagnosis(path: &Path) -> Result<Diagnosis> {
+    let diagnosis: Diagnosis = json(path)?;
+    let count = diagnosis.checkpoints.len();
+    let cells = diagnosis.cells.iter().map(|cell| cell.checkpoint);
+    let onsets = diagnosis.onsets.iter().map(|onset| onset.checkpoint);
+    let choices = diagnosis.choices.iter().flat_map(|choice| {
+        std::iter::once(choice.checkpoint).chain(choice.earliest.as_ref().map(|earliest| earliest.checkpoint))
+    });
+    match cells.chain(onsets).chain(choices).find(|checkpoint| *checkpoint >= count) {
+        Some(beyond) => {
+            Err(Error::failed(format!("speaks of checkpoint {beyond}, counted from 0, but has {count}")).at(path))
+        }
+        None => Ok(diagnosis),
+    }
 }
 
 fn title(folder: &Path) -> String {
@@ -74,6 +95,13 @@ impl Reader {
         below.sort();
         let folders = std::iter::once(root.to_path_buf()).chain(below).collect();
         Ok(Self { root: root.into(), folders, read: Vec::new(), notes: Vec::new() })
+    }
+
+    /// The file at that place of the folder itself.
+    fn at_root(&mut self, place: &str) -> Option<PathBuf> {
+        let path = Some(self.root.join(place)).filter(|path| path.is_file())?;
+        self.read.push(place.into());
+        Some(path)
     }
 
     /// Every file of that name.

@@ -94,6 +94,10 @@ fn untrained_encoders_have_memorised_nothing() {
     assert_eq!(diagnosis.settings["images"], 120);
     assert_eq!(diagnosis.cells.len(), 10);
     assert!(diagnosis.onsets.is_empty());
+    let mean = diagnosis.cells[9].unseen.as_ref().unwrap().by_pair["alignment"];
+    let highest = diagnosis.most_memorised[0].score;
+    assert!(0.0 < highest && highest <= mean, "{highest}: no distance is below 0");
+    assert!(diagnosis.random_images.iter().all(|image| image.name.starts_with("shapes/") && image.score <= highest));
     for cell in &diagnosis.cells {
         let [low, high] = cell.gap_interval.unwrap();
         assert!(low <= 0.0 && 0.0 <= high, "{} {}: {low} .. {high}", cell.checkpoint, cell.stage);
@@ -180,6 +184,10 @@ fn an_encoder_overfitted_to_32_images_shows_it_in_its_last_stage() {
     let gaps: Vec<&Onset> = found.onsets.iter().filter(|onset| onset.of == "memorisation_gap").collect();
     assert_eq!(gaps.len(), 1);
     assert_eq!((gaps[0].stage.as_str(), gaps[0].checkpoint, gaps[0].interval), ("stage4", 1, [0.0, f64::from(STEPS)]));
+    assert_eq!((found.most_memorised.len(), found.random_images.len()), (16, 16));
+    assert!(found.most_memorised.is_sorted_by(|a, b| a.score >= b.score));
+    let beside = found.cells.last().and_then(|cell| cell.reference.as_ref()).unwrap();
+    assert!(found.most_memorised[0].score > beside.sslmem, "the highest lies above the mean");
     // Told from unseen images one by one, by the encoder alone and beside the untrained one.
     for cell in &found.cells {
         let memorised = cell.checkpoint == 1 && cell.stage == "stage4";
@@ -251,6 +259,10 @@ fn several_runs_are_diagnosed_each_by_itself_and_scored_together() {
         }
     }
     assert!((missed - rankme.epochs).abs() < 1e-9);
+    let page = std::fs::read_to_string(out.join("report.html")).unwrap();
+    for part in ["Several runs", "<th class=\"path\">seed-1</th>", "<a href=\"#def-rankme\">RankMe</a>"] {
+        assert!(page.contains(part), "{part} is missing on the page of all runs");
+    }
     let failed = |args: &[&str]| lethe_err(args, 2).replace(text(folder.path()), "DIR");
     assert_snapshot!(failed(&args), @r"
     error: DIR/diagnosis/seed-0: there is a diagnosis in this folder already

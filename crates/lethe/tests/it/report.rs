@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use insta::assert_snapshot;
-use lethe::diagnose::{Cell, CheckpointRow, Choice, Diagnosis, Earliest, Estimate, Judged, Membership, Onset, Side};
+use lethe::diagnose::{
+    Cell, CheckpointRow, Choice, Diagnosis, Earliest, Estimate, ImageScore, Judged, Membership, Onset, Side,
+};
 use lethe::report::{BeforeAfter, BeforeAfterRow, Better};
 use lethe::run::{Kind, MetricRow};
 use lethe::undo::StepRow;
@@ -108,6 +110,10 @@ fn choices() -> Vec<Choice> {
     ]
 }
 
+fn images(which: &str) -> Vec<ImageScore> {
+    (0..16).map(|i| ImageScore { name: format!("{which}/{EVIL}/{i}.png"), score: 0.3 - 0.01 * f64::from(i) }).collect()
+}
+
 fn diagnosis() -> Diagnosis {
     let cells = (0..EPOCHS.len()).flat_map(|c| (0..STAGES.len()).map(move |s| cell(c, s))).collect();
     Diagnosis {
@@ -143,6 +149,8 @@ fn diagnosis() -> Diagnosis {
             })
             .into(),
         choices: choices(),
+        most_memorised: images("most"),
+        random_images: images("drawn"),
         summary: format!("Memorisation: the gap is largest in stage4 at epoch 100. {EVIL}"),
     }
 }
@@ -288,7 +296,11 @@ fn every_part_is_there_and_every_text_escaped() {
     fixture(folder.path());
     let page = report(folder.path());
     for part in [
-        "Where it memorises",
+        "Where and when",
+        "Which checkpoint to keep",
+        "Onsets",
+        "Membership",
+        "Most memorised images",
         "By depth",
         "By stage and epoch",
         "Undoing",
@@ -300,31 +312,45 @@ fn every_part_is_there_and_every_text_escaped() {
     ] {
         assert!(page.contains(part), "{part} is missing");
     }
-    for title in [
-        "Memorisation gap",
-        "Alignment distance",
-        "k-NN accuracy (20)",
-        "k-NN accuracy (200)",
-        "Linear probe accuracy",
-        "Coding rate R",
-        "RankMe",
-        "Effective rank",
-        "alpha-ReQ",
-        "Uniformity",
-        "Coding rate reduction by class",
-        "Coding rate reduction by pair",
-        "Divergence from uniform (JS)",
-        "Loss",
-        "Waiting for data",
+    for (key, title) in [
+        ("memorisation_gap", "Memorisation gap"),
+        ("membership", "Membership AUC"),
+        ("coding_rate_reduction", "Class dR, training less unseen images"),
+        ("knn", "k-NN accuracy (20), training less unseen images"),
+        ("cka", "Linear CKA with the stage before"),
+        ("cka", "Linear CKA with the checkpoint before"),
+        ("alignment", "Alignment distance"),
+        ("knn", "k-NN accuracy (20)"),
+        ("knn", "k-NN accuracy (200)"),
+        ("linear", "Linear probe accuracy"),
+        ("coding_rate", "Coding rate R"),
+        ("rankme", "RankMe"),
+        ("effective_rank", "Effective rank"),
+        ("alpha_req", "alpha-ReQ"),
+        ("uniformity", "Uniformity"),
+        ("coding_rate_reduction", "Coding rate reduction dR by class"),
+        ("coding_rate_reduction", "Coding rate reduction dR by pair"),
     ] {
+        let linked = format!("<figcaption><b><a href=\"#def-{key}\">{title}</a></b>");
+        assert!(page.contains(&linked), "no picture of {title} that links to its definition");
+    }
+    for title in ["Divergence from uniform (JS)", "Loss", "Waiting for data"] {
         assert!(page.contains(&format!("<figcaption><b>{title}</b>")), "no chart of {title}");
     }
+    for link in page.split("href=\"#").skip(1).map(|rest| rest.split('"').next().expect("a link")) {
+        assert_eq!(page.matches(&format!(" id=\"{link}\"")).count(), 1, "{link} leads nowhere");
+    }
+    for measure in lethe_measures::MEASURES {
+        assert!(page.contains(&format!("<div id=\"def-{}\"><dt>{}", measure.name, measure.title)), "{}", measure.name);
+    }
+    assert!(!page.contains("<p class=\"formula\"></p>"), "a measure without a formula");
     assert!(page.contains("The last line of metrics.jsonl is cut off"), "no word on the line that a kill cut off");
-    assert!(page.contains("stage4 at epoch 100"), "the largest gap of the fixture is there");
-    assert_eq!(page.matches("<g class=\"cell\">").count(), STAGES.len() * EPOCHS.len());
+    assert_eq!(page.matches("<g class=\"cell\" tabindex=\"0\"").count(), 6 * STAGES.len() * EPOCHS.len());
+    assert_eq!(page.matches("<g class=\"span ").count(), 4, "both onsets are marked, twice");
+    assert!(page.contains("Pictures are missing: cifar10: lethe does not download data sets"), "why no pictures");
 
     assert!(!page.contains("<script"), "a name of the user became markup");
-    assert_eq!(page.matches("&lt;script&gt;alert").count(), 3 + 4, "three files, three settings, the summary");
+    assert_eq!(page.matches("&lt;script&gt;alert").count(), 3 + 3 + 32, "three files, three settings, the images");
 }
 
 #[test]
@@ -332,7 +358,7 @@ fn the_page_asks_for_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     fixture(folder.path());
     let page = report(folder.path());
-    assert!(page.contains("default-src 'none'"));
+    assert!(page.contains("default-src 'none'; style-src 'unsafe-inline'; img-src data:\""));
     for load in
         [" src=", "url(", "@import", "<link", "<iframe", "<object", "<embed", "<img", "http://", "https://", "xlink:"]
     {
@@ -341,6 +367,155 @@ fn the_page_asks_for_nothing() {
     for link in page.split(" href=\"").skip(1) {
         assert!(link.starts_with('#'), "a link leaves the page: {}", &link[..20]);
     }
+}
+
+/// The answers of a page as a reader sees them.
+fn answers(diagnosis: &Diagnosis) -> String {
+    let folder = tempfile::tempdir().expect("a folder");
+    let json = serde_json::to_string(diagnosis).expect("JSON");
+    std::fs::write(folder.path().join("diagnosis.json"), json).expect("a writable folder");
+    let page = report(folder.path());
+    let list =
+        page.split("<dl class=\"answers\">").nth(1).and_then(|rest| rest.split("</dl>").next()).expect("answers");
+    let text = list.replace("</b><p>", "\n    ").replace("</dt><dd><b>", " ").replace("</dd></div>", "\n");
+    let mut plain = String::new();
+    let mut within = false;
+    for letter in text.chars() {
+        match letter {
+            '<' => within = true,
+            '>' => within = false,
+            _ if !within => plain.push(letter),
+            _ => {}
+        }
+    }
+    plain.replace('\u{a0}', " ").trim_end().into()
+}
+
+#[test]
+fn memorising_is_told_by_stage_and_epoch() {
+    assert_snapshot!(answers(&diagnosis()), @r#"
+    Does it memorise? Yes
+        Two views of a training image lie closer together than two views of a new image, by 0.140 (95 % interval 0.124 to 0.156) in stage4 at epoch 100. By that distance alone a training image is told from a new one with AUC 0.779 (95 % interval 0.769 to 0.789); 0.5 is guessing.
+    In which stage? stage4
+        At epoch 100: the gap is largest in stage4, 0.140 (95 % interval 0.124 to 0.156). Smaller, but above zero: stage1 0.010 (0.003 to 0.016), stage2 0.034 (0.026 to 0.043) and stage3 0.080 (0.069 to 0.092). None seen in stem.
+    Since when? After epoch 20 (95 % interval 20 to 40)
+        In stage3. Also in stage4 after epoch 20 (20 to 40). Which of them comes first the intervals do not tell.
+    What to keep? Epoch 60, stage3
+        Without labels, by view retrieval on unseen images: epoch 100 is the best, epoch 60 the earliest that is not measurably worse; it memorises less: its gap is smaller by 0.030 (95 % interval 0.022 to 0.038). Of the stages at epoch 100, stage3 is the best (no interval).
+    "#);
+}
+
+#[test]
+fn none_seen_is_an_answer() {
+    let mut none = diagnosis();
+    none.onsets.clear();
+    for cell in &mut none.cells {
+        (cell.memorisation_gap, cell.gap_interval) = (Some(0.001 * cell.checkpoint as f64), Some([-0.01, 0.02]));
+    }
+    assert_snapshot!(answers(&none), @r#"
+    Does it memorise? None seen
+        No memorisation gap of the trained encoder lies above zero; the largest is 0.005 (95 % interval −0.010 to 0.020) in stem at epoch 100.
+    In which stage? None
+        In no stage does a gap lie above zero at any checkpoint.
+    Since when? None seen
+        In no stage does the gap grow beyond doubt.
+    What to keep? Epoch 60, stage3
+        Without labels, by view retrieval on unseen images: epoch 100 is the best, epoch 60 the earliest that is not measurably worse; it memorises less: its gap is smaller by 0.030 (95 % interval 0.022 to 0.038). Of the stages at epoch 100, stage3 is the best (no interval).
+    "#);
+}
+
+#[test]
+fn without_unseen_images_nothing_is_told() {
+    let mut blind = diagnosis();
+    (blind.onsets, blind.choices) = (Vec::new(), Vec::new());
+    for cell in &mut blind.cells {
+        (cell.unseen, cell.memorisation_gap, cell.gap_interval, cell.membership) = (None, None, None, None);
+    }
+    assert_snapshot!(answers(&blind), @r#"
+    Does it memorise? Not known
+        No unseen images were given, so nothing here tells memorising from learning: repeat with `lethe diagnose --unseen`.
+    In which stage? Not known
+        That takes unseen images.
+    Since when? Not known
+        That takes unseen images.
+    What to keep? Not known
+        To choose takes unseen images, and checkpoints that say their epochs, oldest first.
+    "#);
+}
+
+#[test]
+fn checkpoints_without_epochs_do_not_say_since_when() {
+    let mut foreign = diagnosis();
+    (foreign.onsets, foreign.choices) = (Vec::new(), Vec::new());
+    foreign.checkpoints.iter_mut().for_each(|row| row.epoch = None);
+    assert_snapshot!(answers(&foreign), @r#"
+    Does it memorise? Yes
+        Two views of a training image lie closer together than two views of a new image, by 0.140 (95 % interval 0.124 to 0.156) in stage4 at checkpoint epoch-0100. By that distance alone a training image is told from a new one with AUC 0.779 (95 % interval 0.769 to 0.789); 0.5 is guessing.
+    In which stage? stage4
+        At checkpoint epoch-0100: the gap is largest in stage4, 0.140 (95 % interval 0.124 to 0.156). Smaller, but above zero: stage1 0.010 (0.003 to 0.016), stage2 0.034 (0.026 to 0.043) and stage3 0.080 (0.069 to 0.092). None seen in stem.
+    Since when? Not known
+        The checkpoints do not say their epochs.
+    What to keep? Not known
+        To choose takes unseen images, and checkpoints that say their epochs, oldest first.
+    "#);
+}
+
+#[test]
+fn one_checkpoint_has_stages_only() {
+    let mut single = diagnosis();
+    (single.onsets, single.choices) = (Vec::new(), Vec::new());
+    single.checkpoints.drain(..5);
+    single.cells.retain(|cell| cell.checkpoint == 5);
+    single.cells.iter_mut().for_each(|cell| cell.checkpoint = 0);
+    assert_snapshot!(answers(&single), @r#"
+    Does it memorise? Yes
+        Two views of a training image lie closer together than two views of a new image, by 0.140 (95 % interval 0.124 to 0.156) in stage4 at epoch 100. By that distance alone a training image is told from a new one with AUC 0.779 (95 % interval 0.769 to 0.789); 0.5 is guessing.
+    In which stage? stage4
+        At epoch 100: the gap is largest in stage4, 0.140 (95 % interval 0.124 to 0.156). Smaller, but above zero: stage1 0.010 (0.003 to 0.016), stage2 0.034 (0.026 to 0.043) and stage3 0.080 (0.069 to 0.092). None seen in stem.
+    Since when? Not known
+        That takes checkpoints of several epochs; here is one.
+    What to keep? Not known
+        There is one checkpoint only.
+    "#);
+}
+
+#[test]
+fn an_onset_that_is_not_abrupt_has_no_beginning() {
+    let mut slow = diagnosis();
+    slow.onsets[0].abrupt = false;
+    slow.onsets[0].interval = [0.0, 60.0];
+    slow.choices[0].earliest.as_mut().expect("an earliest").spared = around(-0.01, 0.02);
+    let told = answers(&slow);
+    let since = told.split("Since when? ").nth(1).expect("an answer");
+    assert_snapshot!(since, @r#"
+    By epoch 60 at the latest
+        In stage3. The gap does not set in abruptly there, so the 95 % interval begins with the first checkpoint: 0 to 60. Also in stage4 after epoch 20 (20 to 40). Which of them comes first the intervals do not tell.
+    What to keep? Epoch 60, stage3
+        Without labels, by view retrieval on unseen images: epoch 100 is the best, epoch 60 the earliest that is not measurably worse; whether it memorises less is not told: its gap is larger by 0.010 (95 % interval −0.010 to 0.030). Of the stages at epoch 100, stage3 is the best (no interval).
+    "#);
+}
+
+/// What a difference before training, or in the first stage, says of the two sets of images.
+#[test]
+fn gaps_that_are_no_memory_raise_doubts() {
+    let gap_in = |checkpoint: usize, stage: usize, gap: f64| {
+        let mut doubtful = diagnosis();
+        let cell = &mut doubtful.cells[checkpoint * STAGES.len() + stage];
+        (cell.memorisation_gap, cell.gap_interval) = (Some(gap), Some([gap - 0.01, gap + 0.01]));
+        answers(&doubtful).lines().take(2).collect::<Vec<_>>().join("\n")
+    };
+    assert_snapshot!(gap_in(0, 4, 0.05), @r#"
+    Does it memorise? Not clear
+        Two views of a training image lie closer together than two views of a new image, by 0.140 (95 % interval 0.124 to 0.156) in stage4 at epoch 100. By that distance alone a training image is told from a new one with AUC 0.779 (95 % interval 0.769 to 0.789); 0.5 is guessing. But the untrained encoder shows a gap too (stage4 at epoch 0): the two sets of images differ in more than training.
+    "#);
+    assert_snapshot!(gap_in(5, 0, 0.05), @r#"
+    Does it memorise? Yes, with a doubt
+        Two views of a training image lie closer together than two views of a new image, by 0.140 (95 % interval 0.124 to 0.156) in stage4 at epoch 100. By that distance alone a training image is told from a new one with AUC 0.779 (95 % interval 0.769 to 0.789); 0.5 is guessing. But stem shows a gap too, where memorisation is not expected: the two sets of images may differ in more than training.
+    "#);
+    assert_snapshot!(gap_in(3, 1, -0.05), @r#"
+    Does it memorise? Yes, with a doubt
+        Two views of a training image lie closer together than two views of a new image, by 0.140 (95 % interval 0.124 to 0.156) in stage4 at epoch 100. By that distance alone a training image is told from a new one with AUC 0.779 (95 % interval 0.769 to 0.789); 0.5 is guessing. In stage1 at epoch 60 new images are held closer than training images, −0.050 (95 % interval −0.060 to −0.040): the two sets of images differ.
+    "#);
 }
 
 /// A harness page that shows the report in a frame of a given width and writes what it measures into its own title.
@@ -352,18 +527,65 @@ addEventListener("load", () => {
   const contrast = (a, b) => { const [x, y] = [light(a), light(b)]; return (Math.max(x, y) + .05) / (Math.min(x, y) + .05); };
   const paper = view.getComputedStyle(page.body).backgroundColor;
   const all = s => [...page.querySelectorAll(s)];
-  const charts = all("svg[role=img]").map(e => e.getBoundingClientRect());
-  const letters = all("svg[role=img] text").map(e => parseFloat(view.getComputedStyle(e).fontSize) * e.getScreenCTM().a);
+  const charts = all("svg[aria-label]").map(e => e.getBoundingClientRect());
+  const letters = all("svg[aria-label] text").map(e => parseFloat(view.getComputedStyle(e).fontSize) * e.getScreenCTM().a);
+  const cell = page.querySelector(".cell");
+  if (cell) cell.focus();
+  const said = all(".readout").filter(e => view.getComputedStyle(e).display != "none");
+  const widths = all(".readout").map(e => { e.style.display = "inline"; const box = e.getBBox(); return box.x + box.width; });
   document.title = JSON.stringify({
+    said: said.length, readout: Math.max(0, ...widths),
     paper: light(paper), charts: charts.length, empty: charts.filter(r => r.width < 100 || r.height < 60).length,
     lines: all("path.line").filter(e => e.getTotalLength() > 20).length, scroll: page.documentElement.scrollWidth,
     letters: Math.min(...letters), text: contrast(view.getComputedStyle(page.body).color, paper),
-    muted: contrast(view.getComputedStyle(page.querySelector(".lead ~ dl p")).color, view.getComputedStyle(page.querySelector(".card")).backgroundColor),
+    muted: Math.min(...all(".answers p, .card p").map(e => contrast(view.getComputedStyle(e).color, view.getComputedStyle(e.closest(".card") || page.body).backgroundColor))),
     curves: Math.min(...all("g.series").map(e => contrast(view.getComputedStyle(e).color, paper))),
-    named: all("svg[role=img]").every(e => e.getAttribute("aria-label").length > 20),
+    pictures: all("img").filter(e => e.complete && e.naturalWidth > 0).length,
+    named: all("svg[aria-label]").every(e => e.getAttribute("aria-label").length > 20),
   });
 });
 </script>"#;
+
+/// What the harness sees of a page.
+fn measured(chromium: &Path, scratch: &Path, page: &str, width: u32, dark: bool) -> serde_json::Value {
+    let quoted = page.replace('&', "&amp;").replace('"', "&quot;");
+    let harness = scratch.join("harness.html");
+    std::fs::write(&harness, HARNESS.replace("WIDTH", &width.to_string()).replace("PAGE", &quoted))
+        .expect("a writable folder");
+    let theme = format!("--blink-settings=preferredColorScheme={}", i32::from(!dark));
+    let size = format!("--window-size={},1000", width + 100);
+    let dom = browse(chromium, &scratch.join("profile"), &harness, &["--dump-dom".into(), theme, size]);
+    let title = dom.split("<title>").nth(1).and_then(|rest| rest.split("</title>").next()).expect("a title");
+    serde_json::from_str(&title.replace("&quot;", "\"")).unwrap_or_else(|_| panic!("the harness did not run: {title}"))
+}
+
+/// A run of three epochs, diagnosed.
+#[test]
+fn a_real_diagnosis_shows_its_images() {
+    let scratch = tempfile::tempdir().expect("a folder");
+    let run = |arguments: &[&str]| {
+        let output = lethe(scratch.path(), arguments);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let short = ["--encoder", "resnet18-w4", "--epochs", "3", "--batch-size", "32", "--warmup-epochs", "1"];
+    let kept = ["--save-every", "1", "--threads", "1", "--out", "run"];
+    run(&[&["pretrain", "--method", "simclr", "--data", "shapes:n=64,size=16"], &short[..], &kept[..]].concat());
+    run(&["diagnose", "run", "--unseen", "shapes:n=64,size=16,seed=9", "--threads", "1", "--out", "found"]);
+
+    let page = std::fs::read_to_string(scratch.path().join("found/report.html")).expect("the page");
+    assert_eq!(page.matches("<img src=\"data:image/png;base64,").count(), 32);
+    assert_eq!(page.matches(" src=").count(), 32, "nothing else is loaded");
+    assert!(page.contains("Does it memorise?") && !page.contains("Pictures are missing"));
+    assert!(page.contains("Which checkpoint to keep") && page.contains("<a href=\"#def-idest\">IdEst</a>"));
+    if let Some(chromium) = chromium() {
+        let seen = measured(&chromium, scratch.path(), &page, 400, false);
+        assert_eq!(seen["pictures"], 32, "{seen}: the browser can read every picture");
+        assert!(
+            seen["scroll"].as_f64().is_some_and(|width| width <= 400.0),
+            "{seen}: nothing is wider than the window"
+        );
+    }
+}
 
 #[test]
 fn chromium_draws_it_wide_and_narrow_light_and_dark() {
@@ -374,17 +596,8 @@ fn chromium_draws_it_wide_and_narrow_light_and_dark() {
     fixture(&folder);
     let page = report(&folder);
     std::fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join("report.html"), &page).expect("a writable folder");
-    let quoted = page.replace('&', "&amp;").replace('"', "&quot;");
     for (width, dark) in [(360, false), (1600, true)] {
-        let harness = folder.join("harness.html");
-        std::fs::write(&harness, HARNESS.replace("WIDTH", &width.to_string()).replace("PAGE", &quoted))
-            .expect("a writable folder");
-        let theme = format!("--blink-settings=preferredColorScheme={}", i32::from(!dark));
-        let size = format!("--window-size={},1000", width + 100);
-        let dom = browse(&chromium, &scratch.path().join("profile"), &harness, &["--dump-dom".into(), theme, size]);
-        let title = dom.split("<title>").nth(1).and_then(|rest| rest.split("</title>").next()).expect("a title");
-        let seen: serde_json::Value = serde_json::from_str(&title.replace("&quot;", "\""))
-            .unwrap_or_else(|_| panic!("the harness did not run: {title}"));
+        let seen = measured(&chromium, scratch.path(), &page, width, dark);
         let number = |key: &str| seen[key].as_f64().unwrap_or_else(|| panic!("{key} in {seen}"));
         assert_eq!(number("paper") < 0.1, dark, "{seen}: the theme is followed");
         assert!(number("charts") >= 30.0 && number("empty") == 0.0, "{seen}: every chart has a size");
@@ -392,6 +605,8 @@ fn chromium_draws_it_wide_and_narrow_light_and_dark() {
         assert!(number("scroll") <= f64::from(width), "{seen}: nothing is wider than the window");
         assert!(number("letters") >= 9.0, "{seen}: letters of charts are at least 9 px");
         assert!(number("text") >= 7.0 && number("muted") >= 4.5 && number("curves") >= 2.5, "{seen}: contrast");
+        assert_eq!(number("said"), 1.0, "{seen}: the cell in focus says its numbers, and no other");
+        assert!(number("readout") <= 370.0, "{seen}: what a cell says is within its map");
         assert_eq!(seen["named"], true, "{seen}: every chart is told in words");
 
         // Kept for people to look at.
@@ -434,8 +649,14 @@ fn parts_of_an_input_make_a_page_too() {
     assert!(page.contains("No unseen images were given") && page.contains("epoch-0100"));
     assert!(!page.contains("<script"), "a key of the diagnosis became markup");
 
-    let empty =
-        Diagnosis { stages: Vec::new(), checkpoints: Vec::new(), cells: Vec::new(), onsets: Vec::new(), ..diagnosis() };
+    let empty = Diagnosis {
+        stages: Vec::new(),
+        checkpoints: Vec::new(),
+        cells: Vec::new(),
+        onsets: Vec::new(),
+        choices: Vec::new(),
+        ..diagnosis()
+    };
     write("diagnosis.json", &serde_json::to_string(&empty).expect("JSON"));
     report(folder.path());
 }
@@ -488,7 +709,7 @@ fn errors_name_the_file_and_the_line() {
     "#);
     assert_snapshot!(case("empty", "notes.txt", b""), @r#"
         exit 1
-        error: empty: nothing to report: no config.toml, metrics.jsonl, diagnosis.json, undo.jsonl, before_after.json or evaluation.json
+        error: empty: nothing to report: no config.toml, metrics.jsonl, diagnosis.json, scores.json, undo.jsonl, before_after.json or evaluation.json
           hint: give the --out folder of `lethe pretrain`, `diagnose`, `undo` or `demo`
     "#);
     assert_snapshot!(case("metrics", "metrics.jsonl", b"\n{\"kind\":\"step\",\"epoch\":\"one\"}\n"), @r#"
@@ -519,7 +740,7 @@ fn errors_name_the_file_and_the_line() {
     beyond.onsets[1].checkpoint = 9;
     assert_snapshot!(case("beyond", "diagnosis.json", serde_json::to_string(&beyond).expect("JSON").as_bytes()), @r#"
         exit 1
-        error: beyond: diagnosis.json: speaks of checkpoint 9, counted from 0, but has 6
+        error: beyond/diagnosis.json: speaks of checkpoint 9, counted from 0, but has 6
     "#);
     let good = tempfile::tempdir().expect("a folder");
     fixture(good.path());
