@@ -283,7 +283,7 @@ pub(super) fn missed(d: &Diagnosis) -> Option<Missed> {
         let text = if epochs == 0.0 { "0".into() } else { format!("{epochs:+.0}").replace('-', "−") };
         Some((criterion(choice), choice.criterion.clone(), text))
     };
-    let epochs: Vec<_> = d.choices.iter().filter_map(off).collect();
+    let epochs: Vec<_> = d.choices.iter().filter(|choice| !choice.needs_labels).filter_map(off).collect();
     let mut text = format!("by {} {} is the best", criterion(best), at(d, best.checkpoint));
     if let Some(earliest) = best.earliest.as_ref().filter(|earliest| earliest.checkpoint != best.checkpoint) {
         text += &format!(", {} the earliest as good", at(d, earliest.checkpoint));
