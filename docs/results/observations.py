@@ -99,7 +99,9 @@ def verdict(answers):
         return "not decided"
     if not asked:
         return "not asked"
-    return "held" if 2 * sum(asked) > len(asked) else "refuted"
+    if asked.count(False) >= 2:
+        return "refuted"
+    return "held" if len(asked) >= 2 else "not decided"
 
 
 def table(path):

@@ -252,7 +252,7 @@ fn choices(diagnosis: &Diagnosis) -> String {
     ]);
     for choice in &diagnosis.choices {
         let earliest = choice.earliest.as_ref();
-        let judged = choice.judged.get("knn-20");
+        let judged = choice.by_knn();
         table.add_row([
             choice.criterion.clone() + if choice.needs_labels { " (labels)" } else { "" },
             diagnosis.checkpoint_name(choice.checkpoint),

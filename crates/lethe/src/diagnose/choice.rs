@@ -6,7 +6,7 @@ use lethe_measures::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::per_image::{DIFFERENCES, PerImage, REPLICATES, TRUTHS, VIEW_RETRIEVAL, curves};
+use super::per_image::{DIFFERENCES, KNN, PerImage, REPLICATES, TRUTHS, VIEW_RETRIEVAL, curves};
 use super::{Diagnosis, Estimate, Side};
 
 /// The checkpoint that a criterion chooses by the last stage.
@@ -27,6 +27,13 @@ pub struct Choice {
     /// another data set).
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub judged: IndexMap<String, Judged>,
+}
+
+impl Choice {
+    /// Against k-NN accuracy on unseen images.
+    pub fn by_knn(&self) -> Option<&Judged> {
+        self.judged.get(KNN)
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
