@@ -1,13 +1,17 @@
 #!/usr/bin/env bash
 # The runs behind observations.md: observations.sh CIFAR OUT. CIFAR holds train/<class>/*.jpg.
-# Goes on where it stopped. JOBS runs at a time (default: a core each), a thread a run.
+# Goes on where it stopped: a finished run is a line of observations.jsonl beside this script and is not made again.
+# JOBS runs at a time (default: a core each), a thread a run.
 set -euo pipefail
 export CIFAR=$1 OUT=$2
 export LETHE=${LETHE:-target/release/lethe}
+export HERE=$(cd "$(dirname "$0")" && pwd)
 
 one() {
+    set -euo pipefail
     read -r seed method data regime <<<"$1"
     run=$OUT/$data-$method-$regime-$seed
+    grep -qs "\"run\": \"${run##*/}\"" "$HERE/observations.jsonl" && return
     case $regime in
         easy) n=2000 epochs=100 every=10 ;;
         hard) n=250 epochs=1600 every=160 ;;
@@ -35,22 +39,24 @@ one() {
     fi
     for bank in "${banks[@]}"; do
         read -r name from ask <<<"$bank"
+        mkdir -p "$run/$name"
         [ -e "$run/$name/evaluation.json" ] ||
-            "$LETHE" evaluate "$run"/checkpoints/epoch-*.safetensors --data "$from" --test "$ask" --stage all \
+            "$LETHE" evaluate "$run"/checkpoints/epoch-????.safetensors --data "$from" --test "$ask" --stage all \
                 --protocol knn-20,linear --threads 1 --out "$run/$name/evaluation.json"
     done
     [ -e "$run/diagnosis/diagnosis.json" ] ||
         "$LETHE" diagnose "$run" --unseen "$unseen" --images $n --threads 1 --out "$run/diagnosis"
+    python3 "$HERE/observations.py" line "$run" >>"$HERE/observations.jsonl"
 }
 export -f one
 
 mkdir -p "$OUT"
-for seed in ${SEEDS:-0 1 2}; do
+for method in simclr byol vicreg; do
     for regime in hard easy; do
-        for data in cifar shapes; do
-            for method in simclr byol vicreg; do
+        for seed in 0 1 2; do
+            for data in cifar shapes; do
                 echo "$seed $method $data $regime"
             done
         done
     done
-done | xargs -d '\n' -P "${JOBS:-$(nproc)}" -I{} bash -c 'one "{}" >>"$OUT/log" 2>&1 || echo "failed: {}"'
+done | xargs -d '\n' -P "${JOBS:-$(nproc)}" -I{} bash -c '(one "{}") >>"$OUT/log" 2>&1; [ $? = 0 ] || echo "failed: {}"'

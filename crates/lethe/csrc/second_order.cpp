@@ -325,11 +325,43 @@ variable_list batch_norm_double_backward(Tensor u, const Tensor& uw, const Tenso
     return {to_dy, to_x, weight.defined() ? (rd * k).to(weight.scalar_type()) : Tensor()};
 }
 
-// The backward pass in the batch's own statistics. Its own backward pass is final: a third derivative is refused.
+// The same in operators that are differentiated in turn, all from x: for a third derivative, which is rare.
+variable_list batch_norm_double_backward_in_graph(const Tensor& u, const Tensor& uw, const Tensor& ub, const Tensor& dy,
+                                                  const Tensor& x, const Tensor& weight, double eps) {
+    std::vector<int64_t> shape(x.dim(), 1), all;
+    shape[1] = x.size(1);
+    for (int64_t d = 0; d < x.dim(); ++d)
+        if (d != 1) all.push_back(d);
+    const auto sum = [&](const Tensor& map) { return map.sum(all, true); };
+    const double n = static_cast<double>(x.numel() / x.size(1));
+    const auto centred = x - sum(x) / n;
+    const auto r = (sum(centred * centred) / n + eps).rsqrt();
+    const auto xhat = centred * r;
+    const auto a = sum(dy), b = sum(dy * xhat);
+    const auto projected = dy - a / n - xhat * b / n;
+    Tensor to_dy = at::zeros_like(x), to_x = at::zeros_like(x), to_weight;
+    if (u.defined()) {
+        const auto s1 = sum(u), s2 = sum(u * xhat), k = sum(u * dy) - a * s1 / n - b * s2 / n;
+        const auto gamma = weight.defined() ? weight.view(shape) : at::ones_like(r);
+        to_dy = gamma * r * (u - s1 / n - xhat * s2 / n);
+        to_x = -gamma * r * r / n *
+               (dy * s2 + u * b - (a * s2 + b * s1) / n + xhat * (k - 2 * b * s2 / n));
+        to_weight = (r * k).view(-1);
+    }
+    if (uw.defined()) {
+        to_dy = to_dy + uw.view(shape) * xhat;
+        to_x = to_x + uw.view(shape) * r * projected;
+    }
+    if (ub.defined()) to_dy = to_dy + ub.view(shape);
+    return {to_dy, to_x, weight.defined() ? to_weight : Tensor()};
+}
+
+// The backward pass in the batch's own statistics.
 struct BatchNormBackward : Function<BatchNormBackward> {
     static variable_list forward(AutogradContext* ctx, Tensor dy, Tensor x, Optional weight, Tensor mean, Tensor r,
                                  Optional reserve, int64_t kernel, double eps) {
         ctx->save_for_backward({dy, x, weight.value_or(Tensor()), mean, r});
+        ctx->saved_data["eps"] = eps;
         ctx->set_materialize_grads(false);
         auto [dx, dweight, dbias] = at::_batch_norm_impl_index_backward(
             kernel, x, dy, weight, {}, {}, mean, r, true, eps, {true, weight.has_value(), weight.has_value()},
@@ -339,10 +371,12 @@ struct BatchNormBackward : Function<BatchNormBackward> {
 
     static variable_list backward(AutogradContext* ctx, variable_list grads) {
         const auto saved = ctx->get_saved_variables();
-        TORCH_CHECK(!at::GradMode::is_enabled(), "batch-norm has no third derivative");
         grads.resize(3);
-        auto to = batch_norm_double_backward(grads[0], grads[1], grads[2], saved[0], saved[1], saved[2], saved[3],
-                                             saved[4]);
+        auto to = at::GradMode::is_enabled()
+                      ? batch_norm_double_backward_in_graph(grads[0], grads[1], grads[2], saved[0], saved[1], saved[2],
+                                                            ctx->saved_data["eps"].toDouble())
+                      : batch_norm_double_backward(grads[0], grads[1], grads[2], saved[0], saved[1], saved[2], saved[3],
+                                                   saved[4]);
         return {to[0], to[1], to[2], {}, {}, {}, {}, {}};
     }
 };

@@ -1,6 +1,8 @@
 //! The settings of a run. Layers, each over the one before: defaults, the method's recipe, `--config` file, flags.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind};
@@ -222,7 +224,7 @@ pub fn available_threads() -> usize {
 /// # Errors
 /// When none of the images looked at can be read; `data` is the specification that opened them.
 pub fn image_size_of(dataset: &dyn Dataset, data: &str) -> Result<u32> {
-    static SAID: std::sync::Once = std::sync::Once::new();
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let probes = dataset.len().min(SIZE_PROBE);
     let (images, faults): (Vec<_>, Vec<_>) =
         (0..probes).map(|i| dataset.image(i * dataset.len() / probes)).partition(std::result::Result::is_ok);
@@ -238,12 +240,12 @@ pub fn image_size_of(dataset: &dyn Dataset, data: &str) -> Result<u32> {
     let side = if middle <= 96 { middle } else { 224 };
     if let Some((width, height)) = sizes.iter().find(|size| **size != sizes[0]) {
         let (first_width, first_height) = sizes[0];
-        SAID.call_once(|| {
+        if SAID.lock().is_ok_and(|mut said| said.insert(data.to_owned())) {
             progress::say(&format!(
                 "{data}: images differ in size ({first_width}x{first_height}, {width}x{height}, ..): \
                  they are shown at {side}x{side}; --image-size says otherwise"
             ));
-        });
+        }
     }
     Ok(side)
 }

@@ -36,3 +36,15 @@ fn with_settings_of_the_process() {
 
 #[cfg(not(unix))]
 fn with_settings_of_the_process() {}
+
+#[cfg(all(test, unix))]
+mod tests {
+    /// Tests and benches call the library, and take the settings from there.
+    #[test]
+    fn cargo_sets_the_same() {
+        let config = include_str!("../../../.cargo/config.toml");
+        for (name, value) in super::SETTINGS {
+            assert!(config.contains(&format!("{name} = \"{value}\"")), "{name}");
+        }
+    }
+}

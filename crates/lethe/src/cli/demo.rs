@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tch::Device;
 
 use crate::config::{self, RunConfig};
-use crate::diagnose::{self, Cell, Images, Subject};
+use crate::diagnose::{self, Cell, Images, Sets, Subject};
 use crate::error::{Error, Result};
 use crate::evaluate::{self, Model};
 use crate::report::{self, BeforeAfter, BeforeAfterRow, Better};
@@ -66,12 +66,8 @@ pub(super) fn run(args: Args) -> Result<()> {
     let train_images = images(&trained_on)?;
     let unseen_images = images(&shapes(args.images, args.seed + 1000, ""))?;
     let settings = diagnose_settings(args.seed, threads);
-    let diagnosis = diagnose::diagnose(
-        &Subject::of_run(&RunFolder::open(&run_path)?)?,
-        &train_images,
-        Some(&unseen_images),
-        &settings,
-    )?;
+    let sets = Sets { train: &train_images, unseen: Some(&unseen_images), transfer: None };
+    let diagnosis = diagnose::diagnose(&Subject::of_run(&RunFolder::open(&run_path)?)?, &sets, &settings)?.diagnosis;
     write_json(&out.join("diagnosis.json"), &diagnosis)?;
 
     progress::say("3/4 undoing: the last stages are trained further, the early ones stay");
@@ -93,7 +89,7 @@ pub(super) fn run(args: Args) -> Result<()> {
     progress::say("4/4 judging both encoders on unseen images");
     let both = [outcome.checkpoint, undone.checkpoint];
     let subjects: Vec<Subject> = both.iter().cloned().map(Subject::File).collect();
-    let gaps = diagnose::diagnose(&subjects, &train_images, Some(&unseen_images), &settings)?;
+    let gaps = diagnose::diagnose(&subjects, &sets, &settings)?.diagnosis;
     let mut rows = memorisation_rows(&gaps.stages, &gaps.cells);
     for (where_, test) in [
         ("unseen, correlation kept", shapes(TEST, args.seed + 3000, "")),

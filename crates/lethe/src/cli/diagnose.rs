@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 
 use crate::config::RunConfig;
-use crate::diagnose::{self, Cell, Diagnosis, Estimate, Images, Pooled, Settings, Side, Subject};
+use crate::diagnose::{self, Cell, Diagnosed, Diagnosis, Estimate, Images, Pooled, Sets, Settings, Side, Subject};
 use crate::error::{At, Error, Result};
 use crate::run::RunFolder;
 use crate::{data, files, progress, report};
@@ -29,6 +29,9 @@ pub(super) struct Args {
     /// Images of the same kind that it has not seen; without them there is no memorisation gap
     #[arg(long, value_name = "D2")]
     unseen: Option<String>,
+    /// Labelled images of another kind, a bank and those to ask about: k-NN accuracy there is a judge too
+    #[arg(long, value_name = "BANK ASKED", num_args = 2)]
+    transfer: Option<Vec<String>>,
     /// An encoder of the same kind trained in the same way without the training images: SSLMem, stage by stage
     #[arg(long, value_name = "CKPT")]
     reference: Option<PathBuf>,
@@ -72,13 +75,13 @@ pub(super) fn run(args: Args) -> Result<()> {
             Some(folder) => Err(Error::usage("is a folder among checkpoints")
                 .at(folder)
                 .hint("name runs only, or checkpoints only")),
-            None => one(&args, &paths.iter().cloned().map(Subject::File).collect::<Vec<_>>(), None),
+            None => one(&args, &super::without_states(paths).into_iter().map(Subject::File).collect::<Vec<_>>(), None),
         },
     }
 }
 
 fn one(args: &Args, subjects: &[Subject], config: Option<RunConfig>) -> Result<()> {
-    let (diagnosis, page) = diagnose(args, subjects, config, &args.out)?;
+    let (Diagnosed { diagnosis, .. }, page) = diagnose(args, subjects, config, &args.out)?;
     if args.json {
         return super::print(&to_json(&diagnosis)?);
     }
@@ -102,15 +105,26 @@ fn several(args: &Args, runs: &[PathBuf]) -> Result<()> {
     }
     for (name, (subjects, config)) in subjects {
         progress::say(&format!("{name}:"));
-        let (diagnosis, page) = diagnose(args, &subjects, Some(config), &args.out.join(&name))?;
-        progress::say(&diagnosis.summary);
+        let (diagnosed, page) = diagnose(args, &subjects, Some(config), &args.out.join(&name))?;
+        progress::say(&diagnosed.diagnosis.summary);
         progress::say(&format!("report: {}", page.display()));
-        diagnoses.insert(name, diagnosis);
+        diagnoses.insert(name, diagnosed);
     }
     let pooled = diagnose::pool(&diagnoses, args.seed);
     let json = to_json(&pooled)?;
     files::write_atomically(&args.out.join("scores.json"), json.as_bytes())?;
-    super::print(&if args.json { json } else { scores(&pooled) })
+    if args.json {
+        return super::print(&json);
+    }
+    super::print(&scores(&pooled))?;
+    for onset in &pooled.onsets {
+        let [low, high] = onset.interval;
+        super::print(&format!(
+            "Onset of the mean gap: {} after epoch {:.0} (95 % interval {low:.0} to {high:.0}, of these runs)",
+            onset.stage, onset.epoch
+        ))?;
+    }
+    Ok(())
 }
 
 fn name(run: &Path) -> Result<String> {
@@ -123,7 +137,7 @@ fn to_json(value: &impl serde::Serialize) -> Result<String> {
 }
 
 /// Diagnoses one run or list of checkpoints and writes what was found into `out`; gives the page too.
-fn diagnose(args: &Args, subjects: &[Subject], config: Option<RunConfig>, out: &Path) -> Result<(Diagnosis, PathBuf)> {
+fn diagnose(args: &Args, subjects: &[Subject], config: Option<RunConfig>, out: &Path) -> Result<(Diagnosed, PathBuf)> {
     let spec = args.data.clone().or_else(|| config.as_ref().map(|config| config.data.clone()));
     let spec = spec.ok_or_else(|| {
         Error::usage("--data is missing")
@@ -135,6 +149,8 @@ fn diagnose(args: &Args, subjects: &[Subject], config: Option<RunConfig>, out: &
     }
     let train = open(spec)?;
     let unseen = args.unseen.clone().map(open).transpose()?;
+    let transfer = args.transfer.iter().flatten().cloned().map(open).collect::<Result<Vec<Images>>>()?;
+    let transfer = if let [bank, asked] = transfer.as_slice() { Some([bank, asked]) } else { None };
     let settings = Settings {
         images: args.most_images,
         eps2: args.eps2,
@@ -148,14 +164,15 @@ fn diagnose(args: &Args, subjects: &[Subject], config: Option<RunConfig>, out: &
         device: args.images.start()?,
     };
     let made = prepare(out, args.overwrite)?;
-    let diagnosis = diagnose::diagnose(subjects, &train, unseen.as_ref(), &settings).inspect_err(|_| {
+    let sets = Sets { train: &train, unseen: unseen.as_ref(), transfer };
+    let diagnosed = diagnose::diagnose(subjects, &sets, &settings).inspect_err(|_| {
         if made {
             let _ = std::fs::remove_dir(out); // which only takes an empty one
         }
     })?;
-    files::write_atomically(&out.join(DIAGNOSIS), to_json(&diagnosis)?.as_bytes())?;
+    files::write_atomically(&out.join(DIAGNOSIS), to_json(&diagnosed.diagnosis)?.as_bytes())?;
     let page = report::write(out)?;
-    Ok((diagnosis, page))
+    Ok((diagnosed, page))
 }
 
 const DIAGNOSIS: &str = "diagnosis.json";
@@ -234,25 +251,26 @@ fn choices(diagnosis: &Diagnosis) -> String {
     ]);
     for choice in &diagnosis.choices {
         let earliest = choice.earliest.as_ref();
-        let miss = choice.miss.as_ref();
+        let judged = choice.judged.get("knn-20");
         table.add_row([
             choice.criterion.clone() + if choice.needs_labels { " (labels)" } else { "" },
             diagnosis.checkpoint_name(choice.checkpoint),
             earliest.map_or("-".into(), |earliest| diagnosis.checkpoint_name(earliest.checkpoint)),
             interval(earliest.map(|earliest| earliest.spared), 4),
-            miss.map_or("-".into(), |miss| format!("{:+.0}", miss.epochs)),
-            interval(miss.map(|miss| miss.regret), 3),
-            interval(choice.kendall, 2),
+            judged.map_or("-".into(), |judged| format!("{:+.0}", judged.epochs)),
+            interval(judged.map(|judged| judged.regret), 3),
+            interval(judged.and_then(|judged| judged.kendall), 2),
         ]);
     }
     table.to_string()
 }
 
 fn scores(pooled: &Pooled) -> String {
-    let mut table = super::table(&["criterion", "runs", "epochs off", "k-NN lost", "Kendall", "Spearman"]);
+    let mut table = super::table(&["criterion", "against", "runs", "epochs off", "lost", "Kendall", "Spearman"]);
     for score in &pooled.scores {
         table.add_row([
             score.criterion.clone(),
+            score.truth.clone(),
             score.runs.to_string(),
             format!("{:.1}", score.epochs),
             format!("{:.4}", score.regret),

@@ -55,10 +55,11 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Result<()> {
+    let checkpoints = super::without_states(&args.checkpoints);
     let device = args.images.start()?;
     let protocols = evaluate::choose_protocols(&args.protocol)?;
     if let Some(out) = &args.out {
-        args.checkpoints.iter().try_for_each(|checkpoint| files::refuse_same(out, checkpoint))?;
+        checkpoints.iter().try_for_each(|checkpoint| files::refuse_same(out, checkpoint))?;
         files::check(out)?;
     }
     let (train, test) = (data::open(&args.data)?, data::open(&args.test)?);
@@ -71,7 +72,7 @@ pub(super) fn run(args: Args) -> Result<()> {
         };
         Model::untrained(&EncoderSpec::new(name, stem), args.seed, device)
     });
-    let models = args.checkpoints.iter().map(|path| Model::open(path, device)).chain(untrained);
+    let models = checkpoints.iter().map(|path| Model::open(path, device)).chain(untrained);
 
     let mut evaluation = Evaluation::new(&args.data, train.len(), &args.test, test.len());
     // Decoded images stay in the loaders, so checkpoints that see alike share them.

@@ -13,11 +13,13 @@ mod report;
 mod undo;
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 
+use crate::checkpoint;
 use crate::error::{Error, Exit, Result};
 use crate::progress;
 
@@ -85,6 +87,12 @@ fn unexpected(panic: &(dyn std::any::Any + Send)) -> Error {
         what: format!("internal error: {first}"),
         hint: Some("this is a defect of lethe: please report it".into()),
     }
+}
+
+/// Checkpoints as `checkpoints/*.safetensors` names them: the state beside one is left out where that one is named too.
+fn without_states(paths: &[PathBuf]) -> Vec<PathBuf> {
+    let states: Vec<PathBuf> = paths.iter().map(|path| checkpoint::state_path(path)).collect();
+    paths.iter().filter(|path| !states.contains(path)).cloned().collect()
 }
 
 /// Prints to stdout; a closed pipe (`lethe ... | head`) ends the output, not the command.

@@ -1,17 +1,18 @@
 //! Which checkpoint to keep: by every label-free criterion, and by labels where there are some to judge them.
 
+use indexmap::IndexMap;
 use lethe_measures::{
     COMBINATION, CRITERIA, Choice as Chosen, Curves, Direction, best, choose_by_mean_rank, rank_correlation,
 };
 use serde::{Deserialize, Serialize};
 
-use super::per_image::{DIFFERENCES, KNN, PerImage, REPLICATES, VIEW_RETRIEVAL, curves};
+use super::per_image::{DIFFERENCES, PerImage, REPLICATES, TRUTHS, VIEW_RETRIEVAL, curves};
 use super::{Diagnosis, Estimate, Side};
 
 /// The checkpoint that a criterion chooses by the last stage.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Choice {
-    /// `view_retrieval`, `knn-20`, a measure's key, or `combination`.
+    /// `view_retrieval`; `knn-20`, `linear` or `transfer`, which need labels; a measure's key; or `combination`.
     pub criterion: String,
     pub needs_labels: bool,
     /// Indices into `checkpoints`.
@@ -22,14 +23,10 @@ pub struct Choice {
     /// The stage with the best number at `checkpoint`, where stages can be compared by the criterion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<String>,
-    /// Against the best checkpoint by k-NN on unseen images, where there are labels.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub miss: Option<Miss>,
-    /// Rank correlation over the checkpoints of the criterion's measure (in its good direction) and that k-NN accuracy.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kendall: Option<Estimate>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub spearman: Option<Estimate>,
+    /// Against what labels tell, where there are some: `knn-20` and `linear` on unseen images, `transfer` (k-NN on
+    /// another data set).
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub judged: IndexMap<String, Judged>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -42,13 +39,18 @@ pub struct Earliest {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Miss {
+pub struct Judged {
     /// From the best checkpoint to the chosen one, negative where it is too early.
     pub epochs: f64,
     /// To the nearest checkpoint that is not measurably worse than the best.
     pub epochs_to_as_good: f64,
-    /// k-NN accuracy lost.
+    /// Accuracy lost.
     pub regret: Estimate,
+    /// Rank correlation over the checkpoints of the criterion's measure (in its good direction) and the accuracy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kendall: Option<Estimate>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spearman: Option<Estimate>,
 }
 
 /// All choices, those of numbers an image first; none without unseen images or epochs.
@@ -56,34 +58,36 @@ pub(super) fn find(diagnosis: &Diagnosis, cells: &[PerImage], epochs: &[f64], se
     let last = diagnosis.stages.len() - 1;
     let of = |quality| curves(cells, epochs, seed, move |cell: &PerImage| cell.qualities.get(quality));
     let gaps = curves(cells, epochs, seed, |cell| cell.differences.get(DIFFERENCES[0]));
-    let labelled = of(KNN);
-    let truth = labelled.as_ref().and_then(|knn| best(knn, last, Direction::Higher).ok());
-    let judge =
-        |choice: Choice, scores: Option<&[f64]>| judged(choice, scores, truth.as_ref(), labelled.as_ref(), last, seed);
+    let truths: Vec<Truth> = TRUTHS.into_iter().filter_map(|name| Truth::new(name, &of(name)?, last)).collect();
+    let judged = |choice: Choice, scores: Option<&[f64]>| {
+        let by = truths.iter().filter(|truth| truth.name != choice.criterion);
+        let judged = by.map(|truth| (truth.name.to_owned(), truth.judge(choice.checkpoint, scores, seed)));
+        Choice { judged: judged.collect(), ..choice }
+    };
 
     let mut choices = Vec::new();
-    for (quality, needs_labels) in [(VIEW_RETRIEVAL, false), (KNN, true)] {
+    for quality in std::iter::once(VIEW_RETRIEVAL).chain(TRUTHS) {
         let Some(curves) = of(quality) else { continue };
         let Ok(chosen) = best(&curves, last, Direction::Higher) else { continue };
         let choice = Choice {
             earliest: gaps.as_ref().and_then(|gaps| earliest(&chosen, gaps, last)),
             stage: best_stage(&curves, chosen.best).map(|stage| diagnosis.stages[stage].clone()),
-            ..named(quality, needs_labels, chosen.best)
+            ..named(quality, quality != VIEW_RETRIEVAL, chosen.best)
         };
-        choices.push(judge(choice, (!needs_labels).then(|| curves.curve(last).to_vec()).as_deref()));
+        choices.push(judged(choice, Some(&curves.curve(last).to_vec())));
     }
     for criterion in CRITERIA {
         let Some(curve) = curve(diagnosis, criterion.name) else { continue };
         let Ok(checkpoint) = criterion.choose(&curve) else { continue };
         let scores: Vec<f64> = curve.iter().map(|&value| criterion.better.score(value)).collect();
-        choices.push(judge(named(criterion.name, false, checkpoint), Some(&scores)));
+        choices.push(judged(named(criterion.name, false, checkpoint), Some(&scores)));
     }
     let parts: Option<Vec<(Vec<f64>, Direction)>> =
         COMBINATION.iter().map(|name| Some((curve(diagnosis, name)?, direction(name)))).collect();
     if let Some(parts) = parts {
         let parts: Vec<(&[f64], Direction)> = parts.iter().map(|(curve, better)| (curve.as_slice(), *better)).collect();
         if let Ok(checkpoint) = choose_by_mean_rank(&parts) {
-            choices.push(judge(named("combination", false, checkpoint), None));
+            choices.push(judged(named("combination", false, checkpoint), None));
         }
     }
     choices
@@ -96,31 +100,34 @@ fn named(criterion: &str, needs_labels: bool, checkpoint: usize) -> Choice {
         checkpoint,
         earliest: None,
         stage: None,
-        miss: None,
-        kendall: None,
-        spearman: None,
+        judged: IndexMap::new(),
     }
 }
 
-fn judged(
-    mut choice: Choice,
-    scores: Option<&[f64]>,
-    truth: Option<&Chosen>,
-    labelled: Option<&Curves>,
-    last: usize,
-    seed: u64,
-) -> Choice {
-    let (Some(truth), Some(labelled)) = (truth, labelled) else { return choice };
-    if !choice.needs_labels {
-        let miss = truth.miss(choice.checkpoint);
-        choice.miss =
-            Some(Miss { epochs: miss.epochs, epochs_to_as_good: miss.epochs_to_as_good, regret: miss.regret.into() });
+/// An accuracy of the last stage, and the checkpoint that it chooses.
+struct Truth {
+    name: &'static str,
+    accuracy: Vec<f64>,
+    best: Chosen,
+}
+
+impl Truth {
+    fn new(name: &'static str, curves: &Curves, stage: usize) -> Option<Self> {
+        let best = best(curves, stage, Direction::Higher).ok()?;
+        Some(Self { name, accuracy: curves.curve(stage).to_vec(), best })
     }
-    let accuracy = labelled.curve(last).to_vec();
-    if let Some(found) = scores.and_then(|scores| rank_correlation(scores, &accuracy, None, REPLICATES, seed).ok()) {
-        (choice.kendall, choice.spearman) = (Some(found.kendall.into()), Some(found.spearman.into()));
+
+    fn judge(&self, checkpoint: usize, scores: Option<&[f64]>, seed: u64) -> Judged {
+        let miss = self.best.miss(checkpoint);
+        let found = scores.and_then(|scores| rank_correlation(scores, &self.accuracy, None, REPLICATES, seed).ok());
+        Judged {
+            epochs: miss.epochs,
+            epochs_to_as_good: miss.epochs_to_as_good,
+            regret: miss.regret.into(),
+            kendall: found.map(|found| found.kendall.into()),
+            spearman: found.map(|found| found.spearman.into()),
+        }
     }
-    choice
 }
 
 fn earliest(chosen: &Chosen, gaps: &Curves, stage: usize) -> Option<Earliest> {

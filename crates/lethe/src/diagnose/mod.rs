@@ -9,11 +9,13 @@ mod reference;
 mod side;
 mod subject;
 mod summary;
+mod transfer;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
+use ndarray::Array3;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tch::Device;
@@ -26,15 +28,16 @@ use crate::evaluate::{Model, Sight, accuracy};
 use crate::methods;
 use crate::progress::Progress;
 
-pub use choice::{Choice, Earliest, Miss};
+pub use choice::{Choice, Earliest, Judged};
 pub use gap::{Gap, alignment_distances, gaps};
 pub use onset::Onset;
 pub use pooled::{Pooled, Score, pool};
 pub use reference::AgainstReference;
 pub use subject::Subject;
 
-use per_image::{DIFFERENCES, PerImage};
+use per_image::{DIFFERENCES, PerImage, TRANSFER};
 use side::{Answers, Shown, SideFeatures, answers, measure};
+use transfer::Transfer;
 
 /// The content of `diagnosis.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -96,6 +99,9 @@ pub struct Cell {
     /// 95 % interval of the gap, lowest and highest: a bootstrap over images, simultaneous over all cells.
     #[serde(default)]
     pub gap_interval: Option<[f64; 2]>,
+    /// k-NN accuracy (20 neighbours) on another data set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transfer: Option<f64>,
     /// How well training images are told from unseen ones by how near their views lie.
     #[serde(default)]
     pub membership: Option<Membership>,
@@ -160,6 +166,23 @@ pub struct Images {
     pub dataset: Arc<dyn Dataset>,
 }
 
+/// What is shown to the encoders.
+pub struct Sets<'a> {
+    /// Images they were trained on.
+    pub train: &'a Images,
+    /// Images of the same kind that they have not seen.
+    pub unseen: Option<&'a Images>,
+    /// Labelled images of another kind: a bank, and those that are asked about.
+    pub transfer: Option<[&'a Images; 2]>,
+}
+
+/// A diagnosis, and what several of them are pooled from.
+pub struct Diagnosed {
+    pub diagnosis: Diagnosis,
+    /// The epochs of the checkpoints and the memorisation gap of every image, `[stages, checkpoints, images]`.
+    pub gaps: Option<(Vec<f64>, Array3<f64>)>,
+}
+
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The most images a side.
@@ -188,13 +211,9 @@ const LEAST_IMAGES: usize = 20;
 ///
 /// # Errors
 /// Those of the checkpoints and images; subjects with different encoders, or different memories of the images.
-pub fn diagnose(
-    subjects: &[Subject],
-    train: &Images,
-    unseen: Option<&Images>,
-    settings: &Settings,
-) -> Result<Diagnosis> {
-    let sides: Vec<&Images> = std::iter::once(train).chain(unseen).collect();
+pub fn diagnose(subjects: &[Subject], sets: &Sets, settings: &Settings) -> Result<Diagnosed> {
+    let train = sets.train;
+    let sides: Vec<&Images> = std::iter::once(train).chain(sets.unseen).collect();
     let images = sides.iter().map(|side| side.dataset.len()).min().unwrap_or(0).min(settings.images);
     if images < LEAST_IMAGES {
         return Err(Error::usage(format!("{images} images a side are too few to diagnose, expected {LEAST_IMAGES}")));
@@ -208,12 +227,13 @@ pub fn diagnose(
             Shown::new(dataset, &sight, &augmentation, settings)
         })
         .collect::<Result<Vec<Shown>>>()?;
+    let transfer = sets.transfer.map(|sets| Transfer::new(sets, &sight, settings)).transpose()?;
     let same_classes = sides.iter().all(|side| side.dataset.classes() == train.dataset.classes());
 
     let mut diagnosis = Diagnosis {
         lethe: env!("CARGO_PKG_VERSION").into(),
         encoder: first.encoder.spec().name,
-        settings: resolved(&sides, images, &sight, &augmentation, settings),
+        settings: resolved(&sides, sets.transfer, images, &sight, &augmentation, settings),
         stages: first.encoder.stages().iter().map(|stage| stage.name.clone()).collect(),
         checkpoints: Vec::new(),
         cells: Vec::new(),
@@ -223,7 +243,8 @@ pub fn diagnose(
     };
     let stages: Vec<usize> = (0..diagnosis.stages.len()).collect();
     let models = subjects.len() + usize::from(settings.reference.is_some());
-    let progress = Progress::new("diagnose", "images", (models * shown.len() * 2 * images) as u64);
+    let of_transfer = transfer.as_ref().map_or(0, |transfer| subjects.len() * transfer.images());
+    let progress = Progress::new("diagnose", "images", (models * shown.len() * 2 * images + of_transfer) as u64);
     let features = |model: &Model| {
         shown.iter().map(|shown| shown.features(model, &stages, &progress)).collect::<Result<Vec<SideFeatures>>>()
     };
@@ -234,11 +255,14 @@ pub fn diagnose(
     for (checkpoint, subject) in subjects.iter().enumerate() {
         let model = subject.open(settings.device)?;
         let features = features(&model)?;
+        let transferred = transfer.as_ref().map(|transfer| transfer.answers(&model, &stages, &progress)).transpose()?;
         diagnosis.checkpoints.push(CheckpointRow { path: model.name.clone(), epoch: model.epoch });
         for (stage, name) in diagnosis.stages.iter().enumerate() {
             let place = format!("{}, {name}", model.name);
-            let asked = asked(&features, stage, same_classes, settings, &place);
+            let mut asked = asked(&features, stage, same_classes, settings, &place);
             let [train, unseen] = numbers(&features, stage, &asked, settings, &place)?;
+            let right = transferred.as_ref().map(|right| &right[stage]);
+            asked[1].extend(right.map(|right| (TRANSFER, right.clone())));
             per_image.push(PerImage::of(&features, stage, &asked, settings));
             diagnosis.cells.push(Cell {
                 checkpoint,
@@ -247,6 +271,7 @@ pub fn diagnose(
                 unseen,
                 memorisation_gap: None,
                 gap_interval: None,
+                transfer: right.map(|right| accuracy(right)),
                 membership: told_apart(&features, stage),
                 cka_stage: stage.checked_sub(1).and_then(|earlier| cka((&features, stage), (&features, earlier))),
                 cka_checkpoint: before.as_ref().and_then(|before| cka((&features, stage), (before, stage))),
@@ -256,22 +281,25 @@ pub fn diagnose(
         before = Some(features);
     }
     progress.finish();
-    if unseen.is_some() {
+    if sets.unseen.is_some() {
         let differences: Vec<&[f64]> =
             per_image.iter().map(|cell| cell.differences[DIFFERENCES[0]].as_slice()).collect();
         for (cell, gap) in diagnosis.cells.iter_mut().zip(gaps(&differences, settings.seed)) {
             (cell.memorisation_gap, cell.gap_interval) = (Some(gap.mean), Some([gap.low, gap.high]));
         }
     }
+    let mut all_gaps = None;
     if let Some(epochs) = per_image::epochs(&diagnosis.checkpoints) {
-        diagnosis.onsets = onset::find(&diagnosis, &per_image, &epochs, settings.seed);
+        diagnosis.onsets = onset::find(&diagnosis.stages, &per_image, &epochs, settings.seed);
         diagnosis.choices = choice::find(&diagnosis, &per_image, &epochs, settings.seed);
+        let gaps = per_image::stacked(&per_image, epochs.len(), |cell| cell.differences.get(DIFFERENCES[0]));
+        all_gaps = gaps.map(|gaps| (epochs, gaps));
     }
     diagnosis.summary = summary::summary(&diagnosis);
     for shown in &shown {
         shown.say_bad_samples();
     }
-    Ok(diagnosis)
+    Ok(Diagnosed { diagnosis, gaps: all_gaps })
 }
 
 /// Opens every subject before the work begins: all must hold one encoder and remember the images alike. Gives the first
@@ -351,6 +379,7 @@ fn augmentation(model: &Model, settings: &Settings) -> Result<String> {
 
 fn resolved(
     sides: &[&Images],
+    transfer: Option<[&Images; 2]>,
     images: usize,
     sight: &Sight,
     augmentation: &str,
@@ -359,6 +388,7 @@ fn resolved(
     [
         ("data", json!(sides[0].spec)),
         ("unseen", json!(sides.get(1).map(|side| &side.spec))),
+        ("transfer", json!(transfer.map(|sets| sets.map(|set| &set.spec)))),
         ("images", json!(images)),
         ("image_size", json!(sight.size)),
         ("normalize", json!(sight.normalize)),

@@ -1,10 +1,11 @@
 //! Since when a stage memorises: the onset of every difference between training and unseen images.
 
-use lethe_measures::onsets;
+use lethe_measures::{Curves, Draw, onsets};
+use ndarray::{Array3, ArrayView3, s};
 use serde::{Deserialize, Serialize};
 
-use super::per_image::{DIFFERENCES, PerImage, curves_from_start};
-use super::{Diagnosis, Estimate};
+use super::Estimate;
+use super::per_image::{DIFFERENCES, PerImage, REPLICATES, stacked};
 
 /// Since when a difference between training and unseen images of a stage grows.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -27,16 +28,42 @@ pub struct Onset {
 }
 
 /// All onsets, the memorisation gap's first.
+pub(super) fn find(stages: &[String], cells: &[PerImage], epochs: &[f64], seed: u64) -> Vec<Onset> {
+    let of_difference = |of| {
+        let numbers = stacked(cells, epochs.len(), |cell| cell.differences.get(of));
+        numbers.map_or_else(Vec::new, |numbers| of_runs(of, stages, &[numbers.view()], epochs, Draw::Images, seed))
+    };
+    DIFFERENCES.into_iter().flat_map(of_difference).collect()
+}
+
+/// The onsets of a difference, of one array `[stages, checkpoints, images]` a run.
 ///
 /// A random split of images has no difference before training, so that where the untrained encoder is not among the
 /// checkpoints a 0 stands for it.
-pub(super) fn find(diagnosis: &Diagnosis, cells: &[PerImage], epochs: &[f64], seed: u64) -> Vec<Onset> {
-    let mut found = Vec::new();
-    for of in DIFFERENCES {
-        let Some(curves) = curves_from_start(cells, epochs, seed, |cell| cell.differences.get(of)) else { continue };
-        let added = curves.checkpoints() - epochs.len();
-        for (stage, onset) in diagnosis.stages.iter().zip(onsets(&curves)) {
-            found.extend(onset.map(|onset| Onset {
+pub(super) fn of_runs(
+    of: &str,
+    stages: &[String],
+    runs: &[ArrayView3<f64>],
+    epochs: &[f64],
+    draw: Draw,
+    seed: u64,
+) -> Vec<Onset> {
+    let added = usize::from(epochs[0] > 0.0);
+    let epochs: Vec<f64> = std::iter::repeat_n(0.0, added).chain(epochs.iter().copied()).collect();
+    let from_start = |run: &ArrayView3<f64>| {
+        let (stages, checkpoints, images) = run.dim();
+        let mut whole = Array3::zeros((stages, checkpoints + added, images));
+        whole.slice_mut(s![.., added.., ..]).assign(run);
+        whole
+    };
+    let runs: Vec<Array3<f64>> = runs.iter().map(from_start).collect();
+    let runs: Vec<ArrayView3<f64>> = runs.iter().map(Array3::view).collect();
+    let Ok(curves) = Curves::from_images(&epochs, &runs, draw, REPLICATES, seed) else { return Vec::new() };
+    let found = stages.iter().zip(onsets(&curves));
+    found
+        .filter_map(|(stage, onset)| {
+            let onset = onset?;
+            Some(Onset {
                 of: of.into(),
                 stage: stage.clone(),
                 checkpoint: onset.checkpoint - added,
@@ -45,8 +72,7 @@ pub(super) fn find(diagnosis: &Diagnosis, cells: &[PerImage], epochs: &[f64], se
                 abrupt: onset.abrupt,
                 rise: onset.rise.into(),
                 p: onset.p,
-            }));
-        }
-    }
-    found
+            })
+        })
+        .collect()
 }

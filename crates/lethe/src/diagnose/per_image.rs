@@ -13,9 +13,13 @@ pub(super) const REPLICATES: usize = 1999;
 /// What memorisation opens between training images and unseen ones, by the key of its measure. Every number is of a
 /// pair of a training and an unseen image, with the sign that makes memorisation positive.
 pub(super) const DIFFERENCES: [&str; 3] = ["memorisation_gap", "coding_rate_reduction", "knn-20"];
-/// What tells a good checkpoint, of unseen images: without labels, and with them.
+/// What tells a good checkpoint, of unseen images, without labels.
 pub(super) const VIEW_RETRIEVAL: &str = "view_retrieval";
 pub(super) const KNN: &str = "knn-20";
+/// k-NN on another data set.
+pub(super) const TRANSFER: &str = "transfer";
+/// What it is judged by where there are labels.
+pub(super) const TRUTHS: [&str; 3] = [KNN, "linear", TRANSFER];
 
 /// Numbers of images by name; what cannot be had (no labels, no unseen images) is not there.
 #[derive(Default)]
@@ -39,19 +43,24 @@ impl PerImage {
         if let (Some(more), Some(less)) = (terms(train), terms(unseen)) {
             differ(DIFFERENCES[1], more, less);
         }
-        let right =
-            |side: usize| answers[side].get(KNN).map(|right| right.iter().map(|&r| f64::from(u8::from(r))).collect());
-        if let (Some(more), Some(less)) = (right(0), right(1)) {
-            differ(DIFFERENCES[2], more, less);
+        if let [Some(more), Some(less)] = answers.each_ref().map(|answers| answers.get(KNN)) {
+            differ(DIFFERENCES[2], shares(more), shares(less));
         }
         if let Ok(found) = view_retrieval(unseen.pairs_of(stage).view()) {
             numbers.qualities.insert(VIEW_RETRIEVAL, found);
         }
-        if let Some(right) = right(1) {
-            numbers.qualities.insert(KNN, right);
+        for truth in TRUTHS {
+            if let Some(right) = answers[1].get(truth) {
+                numbers.qualities.insert(truth, shares(right));
+            }
         }
         numbers
     }
+}
+
+/// 1 for a right answer, 0 for a wrong one.
+pub(super) fn shares(right: &[bool]) -> Vec<f64> {
+    right.iter().map(|&right| f64::from(u8::from(right))).collect()
 }
 
 /// The epochs of checkpoints that name them and grow, as an axis for curves.
@@ -60,41 +69,26 @@ pub(super) fn epochs(checkpoints: &[CheckpointRow]) -> Option<Vec<f64>> {
     (epochs.len() > 1 && epochs.is_sorted_by(|a, b| a < b)).then_some(epochs)
 }
 
-/// The curves of all stages over the checkpoints, of cells with checkpoints outermost; nothing where a cell lacks the
-/// numbers or there are too few images.
+/// The numbers `of` every image, `[stages, checkpoints, images]`, of cells with checkpoints outermost; nothing where a
+/// cell lacks them.
+pub(super) fn stacked<'a>(
+    cells: &'a [PerImage],
+    checkpoints: usize,
+    of: impl Fn(&'a PerImage) -> Option<&'a Vec<f64>>,
+) -> Option<Array3<f64>> {
+    let numbers: Vec<&Vec<f64>> = cells.iter().map(of).collect::<Option<_>>()?;
+    let shape = (cells.len() / checkpoints, checkpoints, numbers.first()?.len());
+    let number = |(stage, checkpoint, image): (usize, usize, usize)| numbers[checkpoint * shape.0 + stage][image];
+    Some(Array3::from_shape_fn(shape, number))
+}
+
+/// The curves of all stages over the checkpoints; nothing where a cell lacks the numbers or there are too few images.
 pub(super) fn curves<'a>(
     cells: &'a [PerImage],
     epochs: &[f64],
     seed: u64,
     of: impl Fn(&'a PerImage) -> Option<&'a Vec<f64>>,
 ) -> Option<Curves> {
-    curves_from(None, cells, epochs, seed, of)
-}
-
-/// The same from epoch 0 on: where the first checkpoint is a later one, every image has a 0 before it.
-pub(super) fn curves_from_start<'a>(
-    cells: &'a [PerImage],
-    epochs: &[f64],
-    seed: u64,
-    of: impl Fn(&'a PerImage) -> Option<&'a Vec<f64>>,
-) -> Option<Curves> {
-    curves_from((epochs[0] > 0.0).then_some(0.0), cells, epochs, seed, of)
-}
-
-fn curves_from<'a>(
-    start: Option<f64>,
-    cells: &'a [PerImage],
-    epochs: &[f64],
-    seed: u64,
-    of: impl Fn(&'a PerImage) -> Option<&'a Vec<f64>>,
-) -> Option<Curves> {
-    let numbers: Vec<&Vec<f64>> = cells.iter().map(of).collect::<Option<_>>()?;
-    let images = numbers.first()?.len();
-    let stages = cells.len() / epochs.len();
-    let epochs: Vec<f64> = start.into_iter().chain(epochs.iter().copied()).collect();
-    let before = usize::from(start.is_some());
-    let by_cell = Array3::from_shape_fn((stages, epochs.len(), images), |(stage, column, image)| {
-        column.checked_sub(before).map_or(0.0, |checkpoint| numbers[checkpoint * stages + stage][image])
-    });
-    Curves::from_images(&epochs, &[by_cell.view()], Draw::Images, REPLICATES, seed).ok()
+    let numbers = stacked(cells, epochs.len(), of)?;
+    Curves::from_images(epochs, &[numbers.view()], Draw::Images, REPLICATES, seed).ok()
 }

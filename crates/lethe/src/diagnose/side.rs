@@ -33,6 +33,23 @@ pub(super) struct SideFeatures {
     pairs: Features,
 }
 
+/// A loader of images as they are.
+pub(super) fn plain(dataset: Arc<dyn Dataset>, sight: &Sight, settings: &Settings) -> Result<Loader> {
+    loader(dataset, Augmentation::plain(sight.size, Normalize::named(&sight.normalize)?), settings)
+}
+
+fn loader(dataset: Arc<dyn Dataset>, augmentation: Augmentation, settings: &Settings) -> Result<Loader> {
+    let settings = LoaderSettings {
+        batch_size: settings.batch_size,
+        order: Order::Sequential,
+        seed: settings.seed,
+        threads: settings.threads,
+        prefetch: PREFETCH,
+        ..LoaderSettings::default()
+    };
+    Loader::new(dataset, augmentation, settings)
+}
+
 impl Shown {
     pub(super) fn new(
         dataset: Arc<dyn Dataset>,
@@ -40,22 +57,8 @@ impl Shown {
         augmentation: &str,
         settings: &Settings,
     ) -> Result<Self> {
-        let normalize = Normalize::named(&sight.normalize)?;
-        let loader = |augmentation| {
-            let settings = LoaderSettings {
-                batch_size: settings.batch_size,
-                order: Order::Sequential,
-                seed: settings.seed,
-                threads: settings.threads,
-                prefetch: PREFETCH,
-                ..LoaderSettings::default()
-            };
-            Loader::new(Arc::clone(&dataset), augmentation, settings)
-        };
-        Ok(Self {
-            plain: loader(Augmentation::plain(sight.size, normalize))?,
-            pairs: loader(views::augmentation(augmentation, sight.size, normalize)?)?,
-        })
+        let pairs = views::augmentation(augmentation, sight.size, Normalize::named(&sight.normalize)?)?;
+        Ok(Self { plain: plain(Arc::clone(&dataset), sight, settings)?, pairs: loader(dataset, pairs, settings)? })
     }
 
     pub(super) fn features(&self, model: &Model, stages: &[usize], progress: &Progress) -> Result<SideFeatures> {

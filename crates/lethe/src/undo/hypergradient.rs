@@ -45,6 +45,12 @@ pub const HYPERGRADIENTS: &[Entry] = &[
         paper: "DARTS, arXiv 1806.09055",
         of: finite_difference,
     },
+    Entry {
+        name: "exact",
+        title: "Hessian-vector products by another backward pass",
+        paper: "MAML, arXiv 1703.03400",
+        of: exact,
+    },
     Entry { name: "first-order", title: "inner Hessian left out", paper: "DARTS, arXiv 1806.09055", of: first_order },
 ];
 
@@ -87,6 +93,21 @@ fn forward_difference(problem: &Bilevel, theta: &Weights) -> Result<Gradients> {
         let e = displacement(0.1, &v);
         let ahead = gradient(problem.inner, &moved(&point.theta, &e, &v))?;
         v = corrected(&v, problem.alpha / e, &ahead, &point.slope);
+    }
+    Ok(v)
+}
+
+/// Every product H_k v as the gradient of grad L_in(theta_k)'v: the gradient of the unrolled steps, a step at a time,
+/// so that the graph of one inner gradient is held and not that of all. Of an inner objective of second order it is a
+/// third derivative.
+fn exact(problem: &Bilevel, theta: &Weights) -> Result<Gradients> {
+    let (path, end) = unroll(problem, theta)?;
+    let mut v = gradient(problem.outer, &end)?;
+    for point in path.iter().rev() {
+        let slope = point.theta.gradients(&(problem.inner)(&point.theta)?, true)?;
+        let along: Vec<Tensor> = slope.iter().zip(&v).map(|(slope, v)| (slope * v).sum(slope.kind())).collect();
+        let product = point.theta.gradients(&Tensor::stack(&along, 0).sum(along[0].kind()), false)?;
+        v = v.iter().zip(product).map(|(v, product)| v - problem.alpha * product).collect();
     }
     Ok(v)
 }

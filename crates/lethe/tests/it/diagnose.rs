@@ -6,7 +6,7 @@ use std::sync::Arc;
 use insta::assert_snapshot;
 use lethe::checkpoint::{self, Meta};
 use lethe::data;
-use lethe::diagnose::{self, Diagnosis, Images, Onset, Pooled, Settings, Subject, alignment_distances, gaps};
+use lethe::diagnose::{self, Diagnosis, Images, Onset, Pooled, Sets, Settings, Subject, alignment_distances, gaps};
 use lethe::encoders::{EncoderSpec, Part, Stem};
 use lethe::methods;
 use lethe::nn::Mode;
@@ -167,8 +167,9 @@ fn an_encoder_overfitted_to_32_images_shows_it_in_its_last_stage() {
         threads: 1,
         device: Device::Cpu,
     };
+    let sets = Sets { train: &train, unseen: Some(&unseen), transfer: None };
     let start = Subject::File(untrained(folder.path(), 3, 0));
-    let found = diagnose::diagnose(&[start, Subject::File(path)], &train, Some(&unseen), &settings).unwrap();
+    let found = diagnose::diagnose(&[start, Subject::File(path)], &sets, &settings).unwrap().diagnosis;
     for cell in &found.cells {
         let [low, high] = cell.gap_interval.unwrap();
         let memorised = cell.checkpoint == 1 && cell.stage == "stage4";
@@ -213,9 +214,15 @@ fn several_runs_are_diagnosed_each_by_itself_and_scored_together() {
     let out = place("diagnosis");
     let args =
         ["diagnose", text(&runs[0]), text(&runs[1]), "--unseen", "shapes:n=64,size=16,seed=9", "--out", text(&out)];
-    let printed = lethe_ok(&[&args[..], &["--threads", "1"]].concat());
+    let transfer = ["--transfer", "shapes:n=80,size=16,seed=3,split=test", "shapes:n=50,size=16,seed=4,split=test"];
+    let printed = lethe_ok(&[&args[..], &transfer, &["--threads", "1"]].concat());
     let pooled: Pooled = serde_json::from_str(&std::fs::read_to_string(out.join("scores.json")).unwrap()).unwrap();
     assert_eq!(pooled.runs, ["seed-0", "seed-1"]);
+    let truths = |criterion: &str| {
+        pooled.scores.iter().filter(|score| score.criterion == criterion).map(|score| &*score.truth).collect::<Vec<_>>()
+    };
+    assert_eq!(truths("rankme"), ["knn-20", "linear", "transfer"]);
+    assert_eq!(truths("transfer"), ["knn-20", "linear"]);
     let rankme = pooled.scores.iter().find(|score| score.criterion == "rankme").unwrap();
     assert!(rankme.runs == 2 && rankme.regret >= 0.0 && printed.contains("rankme"), "{rankme:?}\n{printed}");
     let tau = rankme.kendall.unwrap();
@@ -227,15 +234,17 @@ fn several_runs_are_diagnosed_each_by_itself_and_scored_together() {
         assert_eq!(diagnosis.checkpoints.iter().map(|row| row.epoch).collect::<Vec<_>>(), [0, 1, 2, 3].map(Some));
         assert!(out.join(run).join("report.html").exists());
         let choice = |name: &str| diagnosis.choices.iter().find(|choice| choice.criterion == name).unwrap();
-        missed += choice("rankme").miss.as_ref().unwrap().epochs.abs() / 2.0;
+        missed += choice("rankme").judged["knn-20"].epochs.abs() / 2.0;
         // What k-NN itself chooses is the best of its own curve.
         let accuracy = |c: usize| diagnosis.cells[5 * c + 4].unseen.as_ref().unwrap().accuracy["knn-20"];
         let best = choice("knn-20").checkpoint;
         assert!((0..4).all(|c| accuracy(c) <= accuracy(best)));
-        let regret = choice("rankme").miss.as_ref().unwrap().regret.value;
+        let regret = choice("rankme").judged["knn-20"].regret.value;
         assert!((regret - accuracy(best) + accuracy(choice("rankme").checkpoint)).abs() < 1e-9);
-        // Differences over checkpoints and stages.
+        let transferred = choice("transfer").checkpoint;
+        assert!((0..4).all(|c| diagnosis.cells[5 * c + 4].transfer <= diagnosis.cells[5 * transferred + 4].transfer));
         for cell in &diagnosis.cells {
+            assert!((0.0..=1.0).contains(&cell.transfer.unwrap()));
             assert_eq!(cell.cka_checkpoint.is_some(), cell.checkpoint > 0);
             assert_eq!(cell.cka_stage.is_some(), cell.stage != "stem");
             assert!(cell.cka_stage.into_iter().chain(cell.cka_checkpoint).all(|cka| (0.0..=1.0 + 1e-9).contains(&cka)));
@@ -251,6 +260,15 @@ fn several_runs_are_diagnosed_each_by_itself_and_scored_together() {
     error: two runs are called seed-0
       hint: rename one folder
     ");
+    // As a shell's `checkpoints/*` names them, states among them.
+    let mut all: Vec<PathBuf> =
+        std::fs::read_dir(runs[0].join("checkpoints")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    all.sort();
+    let all: Vec<&str> = all.iter().map(|path| text(path)).collect();
+    let told = ["--data", "shapes:n=64,size=16,seed=0", "--test", "shapes:n=64,size=16,seed=9", "--json"];
+    let evaluation: serde_json::Value =
+        serde_json::from_str(&lethe_ok(&[&["evaluate"], &all[..], &told, &["--protocol", "knn-20"]].concat())).unwrap();
+    assert_eq!(evaluation["rows"].as_array().unwrap().len(), 3);
     let checkpoint = runs[0].join("checkpoints/epoch-0003.safetensors");
     assert_snapshot!(failed(&["diagnose", text(&runs[0]), text(&checkpoint), "--out", text(&place("other"))]), @r"
     error: DIR/seed-0: is a folder among checkpoints

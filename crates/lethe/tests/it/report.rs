@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use insta::assert_snapshot;
-use lethe::diagnose::{Cell, CheckpointRow, Choice, Diagnosis, Earliest, Estimate, Membership, Miss, Onset, Side};
+use lethe::diagnose::{Cell, CheckpointRow, Choice, Diagnosis, Earliest, Estimate, Judged, Membership, Onset, Side};
 use lethe::report::{BeforeAfter, BeforeAfterRow, Better};
 use lethe::run::{Kind, MetricRow};
 use lethe::undo::StepRow;
@@ -62,6 +62,7 @@ fn cell(checkpoint: usize, stage: usize) -> Cell {
         unseen: Some(side(1.0)),
         memorisation_gap: Some(gap),
         gap_interval: Some([gap - room, gap + room]),
+        transfer: None,
         membership: Some(Membership { auc: around(0.5 + 2.0 * gap, 0.01), true_positives_at_1_percent: 0.01 + gap }),
         cka_stage: (stage > 0).then_some(0.9 - 0.3 * learned * depth),
         cka_checkpoint: (checkpoint > 0).then_some(0.7 + 0.3 * learned),
@@ -84,13 +85,19 @@ fn choices() -> Vec<Choice> {
             spared: around(0.03, 0.008),
         }),
         stage: earliest.map(|_| STAGES[3].into()),
-        miss: (!needs_labels).then(|| Miss {
-            epochs: f64::from(EPOCHS[checkpoint]) - f64::from(EPOCHS[3]),
-            epochs_to_as_good: 0.0,
-            regret: around(0.01, 0.02),
-        }),
-        kendall: (!needs_labels).then(|| around(0.6, 0.3)),
-        spearman: (!needs_labels).then(|| around(0.7, 0.2)),
+        judged: [(
+            "knn-20".to_owned(),
+            Judged {
+                epochs: f64::from(EPOCHS[checkpoint]) - f64::from(EPOCHS[3]),
+                epochs_to_as_good: 0.0,
+                regret: around(0.01, 0.02),
+                kendall: Some(around(0.6, 0.3)),
+                spearman: Some(around(0.7, 0.2)),
+            },
+        )]
+        .into_iter()
+        .filter(|_| !needs_labels)
+        .collect(),
     };
     let last = EPOCHS.len() - 1;
     vec![

@@ -191,6 +191,49 @@ mod against_pytorch {
         assert_close("finite-difference", &found, tensors.get("finite_difference"), ROUNDING);
     }
 
+    /// The whole outer objective along random directions, batch-norm in training mode and the alignment of second order
+    /// inside: its central differences know nothing of Hessians.
+    #[test]
+    fn exact_is_the_derivative_of_the_whole_outer_objective() {
+        let Golden { case, settings, .. } = golden();
+        let (front, late) = Part::cut(case.encoder.as_ref(), "stage2").unwrap();
+        let early = case.early(&front);
+        let problem = Problem { method: case.method.as_ref(), late: &late, settings: &settings };
+        let w = case.late_weights(&late);
+        for steps in [1, 2] {
+            let bilevel = Bilevel {
+                inner: &|w| Ok(inner(&problem, w, &early, Mode::TrainKeepStats)?.total),
+                outer: &|w| Ok(outer(&problem, w, &early, Mode::TrainKeepStats)?.total),
+                alpha: settings.alpha,
+                steps,
+            };
+            let value = |w: &Weights| {
+                let mut w = w.copy();
+                for _ in 0..steps {
+                    let slope = w.gradients(&(bilevel.inner)(&w).unwrap(), false).unwrap();
+                    w = w.plus(-settings.alpha, &slope);
+                }
+                (bilevel.outer)(&w).unwrap().double_value(&[])
+            };
+            let found = (hypergradient::find("exact").unwrap().of)(&bilevel, &w).unwrap();
+            let cruder = (hypergradient::find("first-order").unwrap().of)(&bilevel, &w).unwrap();
+            for phase in [0, 1, 2] {
+                let direction: Vec<Tensor> =
+                    parameters(&w).iter().enumerate().map(|(i, p)| noise(&p.size(), 100 * phase + i as u32)).collect();
+                let h = 1e-7;
+                let difference = (value(&w.plus(h, &direction)) - value(&w.plus(-h, &direction))) / (2.0 * h);
+                let along = |gradient: &[Tensor]| flat(gradient).dot(&flat(&direction)).double_value(&[]);
+                let error = (along(&found) / difference - 1.0).abs();
+                assert!(
+                    error < 1e-6,
+                    "K={steps}, direction {phase}: {} for {difference}, error {error:e}",
+                    along(&found)
+                );
+                assert!((along(&cruder) / difference - 1.0).abs() > 1e-2, "the Hessian matters here");
+            }
+        }
+    }
+
     #[test]
     fn a_whole_step() {
         let Golden { tensors, case, settings } = golden();
@@ -256,8 +299,10 @@ mod hypergradients {
     #[test]
     fn meet_theory_on_a_quadratic() {
         for steps in [1, 2, 5] {
-            let (found, expected) = quadratic("first-order", steps);
-            assert_close(&format!("first-order, K={steps}"), &found, &expected, 1e-12);
+            for name in ["first-order", "exact"] {
+                let (found, expected) = quadratic(name, steps);
+                assert_close(&format!("{name}, K={steps}"), &found, &expected, 1e-12);
+            }
             let (found, expected) = quadratic("finite-difference", steps);
             assert_close(&format!("finite-difference, K={steps}"), &found, &expected, 1e-9);
             let (found, expected) = quadratic("forward-difference", steps);
@@ -304,7 +349,7 @@ mod hypergradients {
     fn an_unknown_one_is_a_wrong_usage_that_names_the_known() {
         let error = hypergradient::find("newton").err().unwrap();
         assert_eq!(error.exit.code(), 2);
-        assert_eq!(error.hint.unwrap(), "one of: forward-difference, finite-difference, first-order");
+        assert_eq!(error.hint.unwrap(), "one of: forward-difference, finite-difference, exact, first-order");
     }
 }
 
