@@ -133,7 +133,8 @@ fn the_table_gives_what_the_functions_give() {
         ] {
             match ((measure(name).of)(&pairs), function(z.view())) {
                 (Ok(found), Ok(alone)) => {
-                    assert!((found / alone - 1.0).abs() < 1e-13, "{name}: {found}, alone {alone}")
+                    // The table takes the centred spectrum from the raw Gram matrix.
+                    assert!((found / alone - 1.0).abs() < 1e-9, "{name}: {found}, alone {alone}");
                 }
                 (found, alone) => assert_eq!(found, alone, "{name}"),
             }
