@@ -44,7 +44,7 @@ pub fn class_rates(z: ArrayView2<f64>, labels: &[u32], eps2: f64) -> Result<Rate
     checked(z, eps2)?;
     check_labels(z.nrows(), labels)?;
     let unit = unit_rows(z)?;
-    rates(unit.view(), &spectrum::small_gram(unit.view()), Groups::Labels(labels), eps2)
+    rates(unit.view(), Groups::Labels(labels), eps2)
 }
 
 /// R, and R_c with the two views of an image as a group: row `i` and row `i + n/2` of `z` `[n, d]`.
@@ -58,7 +58,7 @@ pub fn pair_rates(z: ArrayView2<f64>, eps2: f64) -> Result<Rates> {
     checked(z, eps2)?;
     check_views(z.nrows(), 2)?;
     let unit = unit_rows(z)?;
-    rates(unit.view(), &spectrum::small_gram(unit.view()), Groups::Pairs, eps2)
+    rates(unit.view(), Groups::Pairs, eps2)
 }
 
 pub(crate) fn checked(z: ArrayView2<f64>, eps2: f64) -> Result<()> {
@@ -66,14 +66,17 @@ pub(crate) fn checked(z: ArrayView2<f64>, eps2: f64) -> Result<()> {
     positive("eps2", eps2)
 }
 
-/// Of unit rows whose groups have been checked, and the Gram matrix of their smaller side.
-pub(crate) fn rates(unit: ArrayView2<f64>, gram: &Array2<f64>, groups: Groups, eps2: f64) -> Result<Rates> {
-    let compressed_rate = match groups {
-        Groups::None => return Err(MeasureError::NoGroups),
-        Groups::Pairs => compressed_by_pair(unit, eps2),
-        Groups::Labels(labels) => compressed_by_class(unit, labels, eps2),
-    };
-    Ok(Rates { coding_rate: of_gram(unit, gram, eps2), compressed_rate })
+fn rates(unit: ArrayView2<f64>, groups: Groups, eps2: f64) -> Result<Rates> {
+    Ok(Rates { coding_rate: of_unit(unit, eps2), compressed_rate: compressed(unit, groups, eps2)? })
+}
+
+/// R_c of unit rows whose groups have been checked.
+pub(crate) fn compressed(unit: ArrayView2<f64>, groups: Groups, eps2: f64) -> Result<f64> {
+    match groups {
+        Groups::None => Err(MeasureError::NoGroups),
+        Groups::Pairs => Ok(compressed_by_pair(unit, eps2)),
+        Groups::Labels(labels) => Ok(compressed_by_class(unit, labels, eps2)),
+    }
 }
 
 fn of_unit(unit: ArrayView2<f64>, eps2: f64) -> f64 {

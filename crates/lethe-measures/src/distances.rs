@@ -24,6 +24,16 @@ impl Distances {
         (0..self.squares.len()).step_by(BLOCK).collect()
     }
 
+    /// Sum of the squares of the rows around their mean.
+    pub(crate) fn spread(&self) -> f64 {
+        self.squares.iter().sum()
+    }
+
+    /// Rows of the block from `start`.
+    pub(crate) fn rows_from(&self, start: usize) -> usize {
+        BLOCK.min(self.squares.len() - start)
+    }
+
     /// Squared distances of the rows from `i` to those from `j`, a block each; good to about `1e-16 ||u|| ||v||`, so
     /// that of two rows alike is not quite 0.
     pub(crate) fn squared(&self, i: usize, j: usize) -> Array2<f64> {
@@ -40,6 +50,37 @@ impl Distances {
     /// The squared distance of two rows, exact for rows that are near.
     pub(crate) fn of(&self, i: usize, j: usize) -> f64 {
         squared(row(&self.centred, i), row(&self.centred, j))
+    }
+}
+
+/// The two nearest rows seen, nearest first: squared distance and row.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Nearest(pub(crate) [(f64, usize); 2]);
+
+impl Default for Nearest {
+    fn default() -> Self {
+        Self([(f64::INFINITY, usize::MAX); 2])
+    }
+}
+
+impl Nearest {
+    pub(crate) fn see(&mut self, square: f64, row: usize) {
+        let Self(best) = self;
+        if square < best[1].0 {
+            best[1] = (square, row);
+            if best[1].0 < best[0].0 {
+                best.swap(0, 1);
+            }
+        }
+    }
+
+    /// Distance to the second of these neighbours of `row` over that to the first; nothing of a copy, or of fewer.
+    pub(crate) fn ratio(&self, row: usize, distances: &Distances) -> Option<f64> {
+        if self.0[1].1 == usize::MAX {
+            return None;
+        }
+        let [a, b] = self.0.map(|(_, j)| distances.of(row, j));
+        (a.min(b) > 0.0).then(|| (a.max(b) / a.min(b)).sqrt())
     }
 }
 

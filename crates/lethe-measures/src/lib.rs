@@ -46,6 +46,7 @@ mod linear_cka;
 mod measures;
 mod membership;
 mod onset;
+mod pairs;
 mod random;
 mod rank_correlation;
 mod rankme;

@@ -3,8 +3,8 @@
 use crate::error::Result;
 use crate::rows::{Groups, Rows, SEED};
 use crate::{
-    alignment, alpha_req, cluster_stability, coding_rate, dse, effective_rank, idest, lidar, rankme, silhouette,
-    two_nn, uniformity, unitmem,
+    alignment, alpha_req, cluster_stability, dse, effective_rank, idest, lidar, rankme, silhouette, two_nn, uniformity,
+    unitmem,
 };
 
 /// Multiplications that a measure may take unasked: some minutes on two cores.
@@ -92,10 +92,7 @@ pub const MEASURES: &[Measure] = &[
         cost: Cost::Spectrum,
         variant: "",
         fails: "a rank measure: follows the whole training; differs with eps2, rows and columns",
-        of: |rows| match rows.groups {
-            Groups::None => Ok(coding_rate::of_gram(rows.unit()?, rows.unit_gram()?, rows.eps2)),
-            _ => Ok(rows.rates()?.coding_rate),
-        },
+        of: |rows| rows.coding_rate(),
     },
     Measure {
         name: "compressed_rate",
@@ -105,7 +102,7 @@ pub const MEASURES: &[Measure] = &[
         cost: Cost::Spectrum,
         variant: "",
         fails: "by pairs it moves by 1 to 3 % of the largest R only; differs with eps2, rows and columns",
-        of: |rows| Ok(rows.rates()?.compressed_rate),
+        of: |rows| rows.compressed_rate(),
     },
     Measure {
         name: "coding_rate_reduction",
@@ -115,7 +112,7 @@ pub const MEASURES: &[Measure] = &[
         cost: Cost::Spectrum,
         variant: "",
         fails: "by pairs it is nearly R itself; differs with eps2, rows and columns",
-        of: |rows| Ok(rows.rates()?.coding_rate_reduction()),
+        of: |rows| Ok(rows.coding_rate()? - rows.compressed_rate()?),
     },
     Measure {
         name: "rankme",

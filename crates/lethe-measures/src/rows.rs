@@ -2,12 +2,13 @@
 
 use std::cell::OnceCell;
 
-use ndarray::{Array2, ArrayView1, ArrayView2, Axis, Zip};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, Zip};
 
 use crate::cluster_stability;
-use crate::coding_rate::{self, Rates};
+use crate::coding_rate;
 use crate::error::{MeasureError, Result, positive};
 use crate::kmeans::Clustering;
+use crate::pairs::{Pairs, pairs};
 use crate::spectrum;
 
 /// Sums of squares of larger values, whitened, would come near the end of the range of float64.
@@ -40,7 +41,17 @@ pub struct Rows<'a> {
     unit_gram: OnceCell<Array2<f64>>,
     centred: OnceCell<Vec<f64>>,
     clusterings: OnceCell<Vec<Clustering>>,
-    rates: OnceCell<Rates>,
+    coding_rate: OnceCell<f64>,
+    compressed_rate: OnceCell<f64>,
+    gram: OnceCell<Array2<f64>>,
+    /// Nothing where the measures of pairs each go their own way.
+    together: Option<Together>,
+}
+
+struct Together {
+    silhouette: bool,
+    /// Nothing where these rows do not allow it.
+    pairs: OnceCell<Option<Pairs>>,
 }
 
 impl<'a> Rows<'a> {
@@ -65,8 +76,27 @@ impl<'a> Rows<'a> {
             unit_gram: OnceCell::new(),
             centred: OnceCell::new(),
             clusterings: OnceCell::new(),
-            rates: OnceCell::new(),
+            coding_rate: OnceCell::new(),
+            compressed_rate: OnceCell::new(),
+            gram: OnceCell::new(),
+            together: None,
         })
+    }
+
+    /// Takes uniformity and TwoNN, and the silhouette if asked, in one pass over all pairs of rows when the first of
+    /// them is asked for: for whom wants two of them or more.
+    #[must_use]
+    pub fn in_one_pass(self, silhouette: bool) -> Self {
+        Self { together: Some(Together { silhouette, pairs: OnceCell::new() }), ..self }
+    }
+
+    pub(crate) fn together(&self) -> Option<&Pairs> {
+        let together = self.together.as_ref()?;
+        let pass = || match together.silhouette.then(|| self.tightest()) {
+            Some(Ok(clusters)) => pairs(self.z, &clusters.labels, clusters.centres.nrows()),
+            _ => pairs(self.z, &[], 0),
+        };
+        together.pairs.get_or_init(pass).as_ref()
     }
 
     /// The rows divided by their lengths.
@@ -84,13 +114,60 @@ impl<'a> Rows<'a> {
         kept(&self.clusterings, || cluster_stability::repeated(self.unit()?, CLUSTERS, RUNS, SEED)).map(Vec::as_slice)
     }
 
-    /// Singular values of the column-centred matrix, largest first.
-    pub(crate) fn centred_singular_values(&self) -> Result<&[f64]> {
-        kept(&self.centred, || centred_singular_values(self.z)).map(Vec::as_slice)
+    /// The clustering of least inertia.
+    pub(crate) fn tightest(&self) -> Result<&Clustering> {
+        let tightest = self.clusterings()?.iter().min_by(|a, b| a.inertia.total_cmp(&b.inertia));
+        Ok(tightest.expect("several runs"))
     }
 
-    pub(crate) fn rates(&self) -> Result<Rates> {
-        kept(&self.rates, || coding_rate::rates(self.unit()?, self.unit_gram()?, self.groups, self.eps2)).copied()
+    /// Singular values of the raw matrix, largest first.
+    pub(crate) fn singular_values(&self) -> Vec<f64> {
+        spectrum::singular_values_by(self.z, self.gram().clone())
+    }
+
+    /// Singular values of the column-centred matrix, largest first.
+    pub(crate) fn centred_singular_values(&self) -> Result<&[f64]> {
+        kept(&self.centred, || {
+            let values = match self.centred_gram() {
+                Some((mean, gram)) => spectrum::singular_values_of_tall(|| &self.z - &mean, self.z.dim(), gram),
+                None => return centred_singular_values(self.z),
+            };
+            if values[0] > 0.0 { Ok(values) } else { Err(MeasureError::NoVariance) }
+        })
+        .map(Vec::as_slice)
+    }
+
+    fn gram(&self) -> &Array2<f64> {
+        self.gram.get_or_init(|| spectrum::small_gram(self.z))
+    }
+
+    /// The mean row, and the Gram matrix of the centred rows by that of the raw ones: where rows are many, and their
+    /// mean is short enough for the difference to keep its digits.
+    fn centred_gram(&self) -> Option<(Array1<f64>, Array2<f64>)> {
+        let (n, d) = self.z.dim();
+        if n < d {
+            return None;
+        }
+        let mean = self.z.mean_axis(Axis(0)).expect("checked: at least one row");
+        let raw = self.gram();
+        let short = n as f64 * mean.dot(&mean) <= 0.5 * raw.diag().sum();
+        short.then(|| {
+            let mut gram = raw.clone();
+            for (mut row, &a) in gram.outer_iter_mut().zip(&mean) {
+                row.scaled_add(-(n as f64) * a, &mean);
+            }
+            (mean, gram)
+        })
+    }
+
+    /// R.
+    pub(crate) fn coding_rate(&self) -> Result<f64> {
+        kept(&self.coding_rate, || Ok(coding_rate::of_gram(self.unit()?, self.unit_gram()?, self.eps2))).copied()
+    }
+
+    /// R_c.
+    pub(crate) fn compressed_rate(&self) -> Result<f64> {
+        kept(&self.compressed_rate, || coding_rate::compressed(self.unit()?, self.groups, self.eps2)).copied()
     }
 }
 

@@ -7,11 +7,14 @@
 //! while that takes seconds.
 
 use nalgebra::{Cholesky, DMatrix, SVD};
-use ndarray::{Array2, ArrayView2, Axis, s};
+use ndarray::linalg::general_mat_mul;
+use ndarray::{Array2, ArrayBase, ArrayView2, ArrayViewMut2, Axis, Data, Ix2, s};
 use rayon::prelude::*;
 
 /// Columns of one block of a Gram matrix; a block is computed by one thread.
 const BLOCK: usize = 128;
+/// Columns of one panel of a Cholesky decomposition.
+const PANEL: usize = 64;
 /// Ratio of the smallest to the largest eigenvalue from which on the singular values of a Gram matrix are good to
 /// `1e-12` of the largest.
 const WELL_CONDITIONED: f64 = 1e-6;
@@ -78,13 +81,28 @@ fn rounding(a: ArrayView2<f64>) -> f64 {
 /// Accurate to about `1e-12` of the largest, except for an ill-conditioned matrix with `n d min(n, d) > 2e10`: there
 /// values below `1e-6` of the largest are 0 and the others accurate to about `1e-13 s_1 / s` of themselves.
 pub(crate) fn singular_values(a: ArrayView2<f64>) -> Vec<f64> {
+    singular_values_by(a, small_gram(a))
+}
+
+/// The same where the Gram matrix of the smaller side is known.
+pub(crate) fn singular_values_by(a: ArrayView2<f64>, gram: Array2<f64>) -> Vec<f64> {
     let a = tall(a);
-    let squares = eigenvalues(symmetric(gram(a)), rounding(a));
+    singular_values_of_tall(|| a, a.dim(), gram)
+}
+
+/// The same of a matrix `[n, d]` with n not below d that is only made where its Gram matrix is not enough.
+pub(crate) fn singular_values_of_tall<S: Data<Elem = f64>>(
+    make: impl FnOnce() -> ArrayBase<S, Ix2>,
+    (n, d): (usize, usize),
+    gram: Array2<f64>,
+) -> Vec<f64> {
+    let rounding = f64::EPSILON * n as f64;
+    let squares = eigenvalues(symmetric(gram), rounding);
     let well_conditioned = squares[squares.len() - 1] > WELL_CONDITIONED * squares[0];
-    let affordable = a.len() as f64 * a.ncols() as f64 <= QR_BUDGET;
+    let affordable = n as f64 * (d * d) as f64 <= QR_BUDGET;
     if !well_conditioned
         && affordable
-        && let Some(values) = singular_values_by_qr(a)
+        && let Some(values) = singular_values_by_qr(make().view())
     {
         return values;
     }
@@ -141,17 +159,48 @@ pub(crate) fn log_det_identity_plus(scale: f64, a: ArrayView2<f64>) -> f64 {
 
 /// The same where the Gram matrix is known; `longer` is the larger of the sides of `a`.
 pub(crate) fn log_det_identity_plus_gram(scale: f64, gram: &Array2<f64>, longer: usize) -> f64 {
-    let gram = symmetric(gram.clone());
-    let mut matrix = &gram * scale;
-    matrix.iter_mut().step_by(gram.nrows() + 1).for_each(|diagonal| *diagonal += 1.0);
-    match Cholesky::new(matrix) {
-        Some(cholesky) => cholesky.ln_determinant(),
+    let mut matrix = gram * scale;
+    matrix.diag_mut().mapv_inplace(|diagonal| diagonal + 1.0);
+    log_det(matrix).unwrap_or_else(|| {
         // `scale` is so large that the identity is lost in the rounding of a singular Gram matrix.
-        None => {
-            let values = eigenvalues(gram, f64::EPSILON * longer as f64);
-            values.iter().map(|value| (scale * value).ln_1p()).sum()
-        }
+        let values = eigenvalues(symmetric(gram.clone()), f64::EPSILON * longer as f64);
+        values.iter().map(|value| (scale * value).ln_1p()).sum()
+    })
+}
+
+/// `ln det a` of a symmetric positive definite matrix, by a Cholesky decomposition in panels, whose work is products of
+/// matrices; nothing if rounding makes it indefinite.
+fn log_det(mut a: Array2<f64>) -> Option<f64> {
+    let n = a.nrows();
+    let mut sum = 0.0;
+    for start in (0..n).step_by(PANEL) {
+        let end = (start + PANEL).min(n);
+        let (mut panel, mut rest) = a.view_mut().split_at(Axis(1), end);
+        let corner = panel.slice(s![start..end, start..]);
+        let lower = Cholesky::new(DMatrix::from_fn(end - start, end - start, |i, j| corner[(i, j)]))?.unpack();
+        sum += 2.0 * lower.diagonal().iter().map(|value| value.ln()).sum::<f64>();
+        // Rows x of the panel below the corner become x L^-T.
+        let mut below = panel.slice_mut(s![end.., start..]);
+        let chunks: Vec<ArrayViewMut2<f64>> = below.axis_chunks_iter_mut(Axis(0), BLOCK).collect();
+        chunks.into_par_iter().for_each(|mut rows| {
+            for mut row in rows.outer_iter_mut() {
+                let row = row.as_slice_mut().expect("rows of the standard layout");
+                for j in 0..row.len() {
+                    let known: f64 = (0..j).map(|k| row[k] * lower[(j, k)]).sum();
+                    row[j] = (row[j] - known) / lower[(j, j)];
+                }
+            }
+        });
+        let below = panel.slice(s![end.., start..]);
+        let mut rest = rest.slice_mut(s![end.., ..]);
+        let chunks: Vec<ArrayViewMut2<f64>> = rest.axis_chunks_iter_mut(Axis(0), BLOCK).collect();
+        chunks.into_par_iter().enumerate().for_each(|(chunk, mut rows)| {
+            let (first, last) = (chunk * BLOCK, chunk * BLOCK + rows.nrows());
+            let (left, right) = (below.slice(s![first..last, ..]), below.slice(s![..last, ..]));
+            general_mat_mul(-1.0, &left, &right.t(), 1.0, &mut rows.slice_mut(s![.., ..last]));
+        });
     }
+    Some(sum)
 }
 
 /// `ln det a` and the inverse of a symmetric positive definite matrix; nothing if rounding makes it indefinite.
@@ -232,6 +281,17 @@ mod tests {
         }
         let (x, y) = (log_det_identity_plus(3.0, a.view()), log_det_identity_plus(3.0, a.t()));
         assert!((x / y - 1.0).abs() < 1e-13);
+    }
+
+    #[test]
+    fn a_determinant_of_several_panels_is_that_of_the_eigenvalues() {
+        for d in [1, 63, 64, 65, 300] {
+            let values: Vec<f64> = powers(d.max(2), 3.0).into_iter().take(d).collect();
+            let a = with_singular_values(310, &values);
+            let expected: f64 = values.iter().map(|value| (7.0 * value * value).ln_1p()).sum();
+            assert!((log_det_identity_plus(7.0, a.view()) / expected - 1.0).abs() < 1e-12, "{d} columns");
+        }
+        assert_eq!(log_det(Array2::from_shape_fn((200, 200), |(i, j)| if i == j { 1.0 } else { 2.0 })), None);
     }
 
     #[test]

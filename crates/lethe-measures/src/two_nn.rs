@@ -4,7 +4,7 @@
 use ndarray::ArrayView2;
 use rayon::prelude::*;
 
-use crate::distances::Distances;
+use crate::distances::{Distances, Nearest};
 use crate::error::{MeasureError, Result};
 use crate::rows::{Rows, check};
 
@@ -35,7 +35,10 @@ pub fn two_nn(z: ArrayView2<f64>) -> Result<f64> {
 }
 
 pub(crate) fn of_rows(rows: &Rows) -> Result<f64> {
-    of_ratios(ratios(&Distances::new(rows.z)))
+    match rows.together() {
+        Some(pairs) => of_ratios(pairs.ratios.clone()),
+        None => of_ratios(ratios(&Distances::new(rows.z))),
+    }
 }
 
 fn of_ratios(mut ratios: Vec<f64>) -> Result<f64> {
@@ -58,27 +61,17 @@ fn of_ratios(mut ratios: Vec<f64>) -> Result<f64> {
 fn ratios(distances: &Distances) -> Vec<f64> {
     let starts = distances.starts();
     let of_block = |&i: &usize| {
-        let mut nearest: Vec<[(f64, usize); 2]> = Vec::new();
+        let mut nearest = vec![Nearest::default(); distances.rows_from(i)];
         for &j in &starts {
-            let block = distances.squared(i, j);
-            nearest.resize(block.nrows(), [(f64::INFINITY, usize::MAX); 2]);
-            for (k, (row, best)) in block.outer_iter().zip(&mut nearest).enumerate() {
+            for (k, (row, nearest)) in distances.squared(i, j).outer_iter().zip(&mut nearest).enumerate() {
                 for (l, &square) in row.iter().enumerate() {
-                    if square < best[1].0 && i + k != j + l {
-                        best[1] = (square, j + l);
-                        if best[1].0 < best[0].0 {
-                            best.swap(0, 1);
-                        }
+                    if i + k != j + l {
+                        nearest.see(square, j + l);
                     }
                 }
             }
         }
-        let found = nearest.into_iter().enumerate().filter(|(_, best)| best[1].1 < usize::MAX);
-        let ratio = |(k, best): (usize, [(f64, usize); 2])| {
-            let [a, b] = best.map(|(_, j)| distances.of(i + k, j));
-            (a.min(b) > 0.0).then(|| (a.max(b) / a.min(b)).sqrt())
-        };
-        found.filter_map(ratio).collect::<Vec<f64>>()
+        nearest.iter().enumerate().filter_map(|(k, nearest)| nearest.ratio(i + k, distances)).collect::<Vec<f64>>()
     };
     starts.par_iter().map(of_block).collect::<Vec<_>>().concat()
 }

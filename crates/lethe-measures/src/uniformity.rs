@@ -22,7 +22,11 @@ pub fn uniformity(z: ArrayView2<f64>) -> Result<f64> {
 }
 
 pub(crate) fn of_rows(rows: &Rows) -> Result<f64> {
-    of_unit(rows.unit()?)
+    let unit = rows.unit()?;
+    match rows.together().filter(|_| unit.nrows() > 1) {
+        Some(pairs) => Ok(of_sum(pairs.potential, unit.nrows())),
+        None => of_unit(unit),
+    }
 }
 
 fn of_unit(unit: ArrayView2<f64>) -> Result<f64> {
@@ -48,6 +52,9 @@ fn of_unit(unit: ArrayView2<f64>) -> Result<f64> {
             starts.iter().filter(|&&j| j >= i).map(block).sum()
         })
         .collect();
-    let pairs = n as f64 * (n - 1) as f64 / 2.0;
-    Ok((sums.iter().sum::<f64>() / pairs).ln())
+    Ok(of_sum(sums.iter().sum(), n))
+}
+
+fn of_sum(potential: f64, n: usize) -> f64 {
+    (potential / (n as f64 * (n - 1) as f64 / 2.0)).ln()
 }

@@ -36,11 +36,36 @@ fn no_rows_give_nan_or_a_panic() {
                 assert!(z.nrows() % 2 == 1);
                 continue;
             };
+            let in_one_pass = Rows::new(z.view(), groups, 0.5).unwrap().in_one_pass(true);
             for measure in MEASURES.iter().filter(|measure| measure.needs.met_by(groups)) {
-                if let Ok(value) = (measure.of)(&rows) {
-                    assert!(value.is_finite(), "{} of matrix {i} is {value}", measure.name);
-                }
+                let together = (measure.of)(&in_one_pass);
+                let Ok(value) = (measure.of)(&rows) else {
+                    assert!(together.is_err(), "{} of matrix {i}: {together:?}", measure.name);
+                    continue;
+                };
+                assert!(value.is_finite(), "{} of matrix {i} is {value}", measure.name);
+                let together = together.unwrap();
+                let error = (together - value).abs() / value.abs().max(1e-3);
+                assert!(error < 1e-6, "{} of matrix {i} is {value}, in one pass {together}", measure.name);
             }
+        }
+    }
+}
+
+/// Several blocks, the last one short, and rows of different lengths.
+#[test]
+fn one_pass_over_all_pairs_finds_what_each_measure_finds_alone() {
+    for (n, d, offset) in [(1300, 20, 0.0), (700, 6, 3.0), (512, 30, 0.5)] {
+        let mut z = normal(n, d, 5) + offset;
+        z.outer_iter_mut().enumerate().for_each(|(i, mut row)| row *= 1.0 + (i % 7) as f64);
+        let copy = z.row(3).to_owned();
+        z.row_mut(n - 1).assign(&copy);
+        let rows = || Rows::new(z.view(), Groups::None, 0.5).unwrap();
+        let (alone, together) = (rows(), rows().in_one_pass(true));
+        for measure in MEASURES.iter().filter(|measure| measure.cost == Cost::Pairs) {
+            let [alone, together] = [&alone, &together].map(|rows| (measure.of)(rows).unwrap());
+            // A copy's distance of 0 is the root of a rounding in both.
+            assert!((together / alone - 1.0).abs() < 1e-9, "{}: {alone} alone, {together}", measure.name);
         }
     }
 }

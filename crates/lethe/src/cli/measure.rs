@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use indexmap::IndexMap;
-use lethe_measures::{Groups, MEASURES, Measure, MeasureError, Rows};
+use lethe_measures::{Cost, Groups, MEASURES, Measure, MeasureError, Needs, Rows};
 use ndarray::Array2;
 use serde::Serialize;
 
@@ -32,6 +32,9 @@ pub(super) struct Args {
     /// Row i and row i + n/2 are two views of an image
     #[arg(long)]
     pairs: bool,
+    /// Only these measures: names as in the table, with commas between [default: all]
+    #[arg(long, value_name = "NAMES", value_parser = chosen)]
+    only: Option<Chosen>,
     /// Squared precision of the coding rate
     #[arg(long, default_value_t = 0.5, value_parser = positive)]
     eps2: f64,
@@ -44,6 +47,17 @@ pub(super) struct Args {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+}
+
+type Chosen = std::sync::Arc<[&'static Measure]>;
+
+fn chosen(text: &str) -> std::result::Result<Chosen, String> {
+    let asked: Vec<&str> = text.split(',').map(str::trim).collect();
+    if let Some(unknown) = asked.iter().find(|name| MEASURES.iter().all(|measure| measure.name != **name)) {
+        let names: Vec<&str> = MEASURES.iter().map(|measure| measure.name).collect();
+        return Err(format!("unknown measure {unknown:?}, expected some of: {}", names.join(",")));
+    }
+    Ok(MEASURES.iter().filter(|measure| asked.contains(&measure.name)).collect())
 }
 
 fn positive(text: &str) -> std::result::Result<f64, String> {
@@ -91,15 +105,16 @@ pub(super) fn run(args: Args) -> Result<()> {
         None if args.pairs => (Groups::Pairs, Some("pairs")),
         None => (Groups::None, None),
     };
-    let asked = MEASURES.iter().filter(|measure| measure.needs.met_by(groups)).count() * features.matrices.len();
-    let progress = Progress::new("measuring", "measures", asked as u64);
+    let asked = asked(&args, groups)?;
+    let asked_in_all = asked.len() * features.matrices.len();
+    let progress = Progress::new("measuring", "measures", asked_in_all as u64);
     let mut measured = IndexMap::new();
     for (name, matrix) in features.matrices {
         let place = |error| match name.as_str() {
             "" => explain(error).at(&args.file),
             name => explain(error).at(format!("tensor {name}").as_ref()).at(&args.file),
         };
-        let measures = measure(&matrix, groups, &args, &progress).map_err(place)?;
+        let measures = measure(&matrix, groups, &asked, &args, &progress).map_err(place)?;
         measured.insert(name, measures);
     }
     progress.finish();
@@ -115,18 +130,36 @@ pub(super) fn run(args: Args) -> Result<()> {
     print_json(&Report { file: &args.file.to_string_lossy(), eps2: args.eps2, groups: groups_name, content })
 }
 
+/// The measures that the groups allow.
+fn asked(args: &Args, groups: Groups) -> Result<Vec<&'static Measure>> {
+    let Some(only) = &args.only else {
+        return Ok(MEASURES.iter().filter(|measure| measure.needs.met_by(groups)).collect());
+    };
+    match only.iter().find(|measure| !measure.needs.met_by(groups)) {
+        Some(measure) => Err(Error::usage(format!("--only {}: the rows have no groups that it needs", measure.name))
+            .hint(if measure.needs == Needs::Pairs { "--pairs" } else { "--labels L.npy, or --pairs" })),
+        None => Ok(only.to_vec()),
+    }
+}
+
 /// A matrix that is broken fails as a whole; one that is too small or too plain for a measure goes without it.
 fn measure(
     matrix: &Array2<f64>,
     groups: Groups,
+    asked: &[&Measure],
     args: &Args,
     progress: &Progress,
 ) -> std::result::Result<Measured, MeasureError> {
-    let rows = Rows::new(matrix.view(), groups, args.eps2)?;
+    let mut rows = Rows::new(matrix.view(), groups, args.eps2)?;
     let (n, d) = matrix.dim();
+    let of_pairs = |m: &&&Measure| m.cost == Cost::Pairs && (args.costly || m.cost.affordable(n, d));
+    let of_pairs: Vec<&str> = asked.iter().filter(of_pairs).map(|measure| measure.name).collect();
+    if of_pairs.len() > 1 {
+        rows = rows.in_one_pass(of_pairs.contains(&"silhouette"));
+    }
     let mut measured =
         Measured { n, d, measures: IndexMap::new(), variants: IndexMap::new(), skipped: IndexMap::new() };
-    for measure in MEASURES.iter().filter(|measure| measure.needs.met_by(groups)) {
+    for measure in asked {
         let value = match too_costly(measure, n, d).filter(|_| !args.costly) {
             Some(reason) => Err(reason),
             None => (measure.of)(&rows).map_err(|error| error.to_string()),
