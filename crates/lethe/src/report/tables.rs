@@ -6,7 +6,7 @@ use super::answers::{answers, criterion_name};
 use super::charts::{self, checkpoints};
 use super::definitions::definition;
 use super::numbers::{in_table, percent, short};
-use crate::diagnose::{Cell, Choice, Diagnosis, Estimate, Onset, Pooled};
+use crate::diagnose::{Cell, Diagnosis, Estimate, Onset, Pooled};
 
 const NOTHING: &str = "–";
 
@@ -37,45 +37,48 @@ pub(super) fn choices(d: &Diagnosis) -> Option<Markup> {
             truths.push(truth);
         }
     }
-    let row = |choice: &Choice| {
-        let earliest = choice.earliest.as_ref();
-        html! { tr {
-            th { (link(&choice.criterion, &criterion_name(&choice.criterion))) }
-            td.words { (if choice.needs_labels { "yes" } else { "no" }) }
-            td { (names[choice.checkpoint]) }
-            td.words { (choice.stage.as_deref().unwrap_or(NOTHING)) }
-            td { (earliest.map_or(NOTHING, |earliest| &names[earliest.checkpoint])) }
-            td { (or_nothing(earliest.map(|earliest| earliest.spared))) }
-            @for truth in &truths {
-                @let judged = choice.judged.get(*truth);
-                td { (judged.map_or(NOTHING.into(), |judged| format!("{:+.0}", judged.epochs).replace('-', "−"))) }
-                td { (or_nothing(judged.map(|judged| judged.regret))) }
-                td { (or_nothing(judged.and_then(|judged| judged.kendall))) }
-            }
-        } }
+    let head = html! {
+        th { "criterion" } th.words { "needs labels" } th { "best " (axis) } th.words { "best stage" } th { "earliest as good" }
+        th { "gap spared" }
     };
+    let rows = html! { @for choice in &d.choices { @let earliest = choice.earliest.as_ref(); tr {
+        th { (link(&choice.criterion, &criterion_name(&choice.criterion))) }
+        td.words { (if choice.needs_labels { "yes" } else { "no" }) }
+        td { (names[choice.checkpoint]) }
+        td.words { (choice.stage.as_deref().unwrap_or(NOTHING)) }
+        td { (earliest.map_or(NOTHING, |earliest| &names[earliest.checkpoint])) }
+        td { (or_nothing(earliest.map(|earliest| earliest.spared))) }
+    } } };
     (!d.choices.is_empty()).then(|| html! {
         p {
             "What each criterion keeps by the last stage, on unseen images. " b { "Earliest as good" } ": the first checkpoint that is not \
-             measurably worse, and by how much its memorisation gap is smaller than that of the best. "
-            @if !truths.is_empty() {
-                b { "Epochs off" } " and " b { "lost" } ": against the best checkpoint by an accuracy, which takes labels; negative epochs are \
-                 too early. "
-            }
-            "In brackets 95\u{a0}% intervals."
+             measurably worse, and by how much its memorisation gap is smaller than that of the best. In brackets 95\u{a0}% intervals."
         }
-        div.scroll tabindex="0" role="region" aria-label="Which checkpoint each criterion keeps" { table {
-            thead {
-                tr {
-                    th rowspan="2" { "criterion" } th.words rowspan="2" { "needs labels" } th rowspan="2" { "best " (axis) }
-                    th.words rowspan="2" { "best stage" } th rowspan="2" { "earliest as good" } th rowspan="2" { "gap spared" }
-                    @for truth in &truths { th colspan="3" { "by " (link(truth, &criterion_name(truth))) } }
-                }
-                tr { @for _ in &truths { th { "epochs off" } th { "lost" } th { (link("kendall", "Kendall's tau")) } } }
-            }
-            tbody { @for choice in &d.choices { (row(choice)) } }
-        } }
+        (scrolled("Which checkpoint each criterion keeps", &head, &rows))
+        @for truth in &truths {
+            h3 { "Judged by " (link(truth, &criterion_name(truth))) }
+            p { "Epochs from the checkpoint that is best by it, negative where too early, and accuracy lost there. This takes labels." }
+            (misses(d, truth))
+        }
     })
+}
+
+/// How far every criterion misses what an accuracy finds best.
+fn misses(d: &Diagnosis, truth: &str) -> Markup {
+    let head = html! {
+        th { "criterion" } th { "epochs off" } th { "accuracy lost" } th { (link("kendall", "Kendall's tau")) }
+    };
+    let judged = d.choices.iter().filter_map(|choice| Some((choice, choice.judged.get(truth)?)));
+    scrolled(
+        "Misses",
+        &head,
+        &html! { @for (choice, judged) in judged { tr {
+            th { (link(&choice.criterion, &criterion_name(&choice.criterion))) }
+            td { (format!("{:+.0}", judged.epochs).replace('-', "−")) }
+            td { (in_table(judged.regret)) }
+            td { (or_nothing(judged.kendall)) }
+        } } },
+    )
 }
 
 /// Every onset.
