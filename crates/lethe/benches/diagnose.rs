@@ -1,7 +1,7 @@
 //! What a diagnosis costs beside the bare forward passes that it needs: 2,000 images a side as they are and as pairs of
 //! views, of two checkpoints, first extracted alone and then diagnosed.
 //!
-//! `cargo bench -p lethe --bench diagnose [ENCODER...]`; resnet18-w16 unless named. A run of resnet18-w64 takes some ten
+//! `cargo bench -p lethe --bench diagnose [ENCODER...]`; resnet18-w16 unless named. A run of `resnet18` takes some ten
 //! minutes on two cores.
 
 use std::path::{Path, PathBuf};
@@ -74,6 +74,7 @@ fn main() {
         normalize: None,
         reference: None,
         augmentation: None,
+        fisher: false,
         batch_size: 256,
         threads,
         device: Device::Cpu,
