@@ -22,6 +22,15 @@ pub enum Needs {
 }
 
 impl Needs {
+    /// For people.
+    pub fn shown(self) -> &'static str {
+        match self {
+            Needs::Rows => "rows",
+            Needs::Groups => "labels or pairs",
+            Needs::Pairs => "pairs",
+        }
+    }
+
     /// Whether rows with these groups have what is needed.
     pub fn met_by(self, groups: Groups) -> bool {
         match self {
@@ -58,6 +67,16 @@ impl Cost {
         }
     }
 
+    /// How it grows, for people.
+    pub fn shown(self) -> &'static str {
+        match self {
+            Cost::Spectrum => "n d min(n, d)",
+            Cost::Clusters => "k-means, n d min(n, d)",
+            Cost::Pairs => "n^2 d",
+            Cost::Tree => "n^2 d, 30 times slower",
+        }
+    }
+
     /// Whether it is a matter of minutes; a program should take what is not only when asked, and then of all rows.
     pub fn affordable(self, n: usize, d: usize) -> bool {
         self.multiplications(n, d) <= AFFORDABLE
@@ -69,6 +88,8 @@ pub struct Measure {
     pub name: &'static str,
     /// For people.
     pub title: &'static str,
+    /// In words or plain mathematics.
+    pub formula: &'static str,
     pub paper: &'static str,
     pub needs: Needs,
     pub cost: Cost,
@@ -87,6 +108,7 @@ pub const MEASURES: &[Measure] = &[
     Measure {
         name: "coding_rate",
         title: "Coding rate R",
+        formula: "R = 1/2 ln det(I + d/(n eps2) Z'Z), unit rows Z, in nats",
         paper: MCR2,
         needs: Needs::Rows,
         cost: Cost::Spectrum,
@@ -97,6 +119,8 @@ pub const MEASURES: &[Measure] = &[
     Measure {
         name: "compressed_rate",
         title: "Compressed rate R_c",
+        formula: "R_c = sum over groups j of n_j/(2n) ln det(I + d/(n_j eps2) Zj'Zj), unit rows; of pairs in closed \
+                  form: mean of 1/2 ln((1+k)^2 - (kc)^2), k = d/(2 eps2), c the pair's cosine",
         paper: MCR2,
         needs: Needs::Groups,
         cost: Cost::Spectrum,
@@ -107,6 +131,7 @@ pub const MEASURES: &[Measure] = &[
     Measure {
         name: "coding_rate_reduction",
         title: "Coding rate reduction dR",
+        formula: "dR = R - R_c",
         paper: MCR2,
         needs: Needs::Groups,
         cost: Cost::Spectrum,
@@ -117,6 +142,7 @@ pub const MEASURES: &[Measure] = &[
     Measure {
         name: "rankme",
         title: "RankMe",
+        formula: "exp(-sum p ln p), p = s/sum(s) + 1e-7, s the singular values of the raw rows",
         paper: "Garrido et al. 2023, arXiv 2210.02885",
         needs: Needs::Rows,
         cost: Cost::Spectrum,
@@ -127,6 +153,7 @@ pub const MEASURES: &[Measure] = &[
     Measure {
         name: "effective_rank",
         title: "Effective rank",
+        formula: "exp(-sum p ln p), p = s/sum(s), s the singular values of the centred rows",
         paper: "Roy and Vetterli 2007, EUSIPCO",
         needs: Needs::Rows,
         cost: Cost::Spectrum,
@@ -137,6 +164,8 @@ pub const MEASURES: &[Measure] = &[
     Measure {
         name: "alpha_req",
         title: "alpha-ReQ",
+        formula: "minus the slope of ln l_j on ln j, weights 1/j, j = 10..min(100, d), l the eigenvalues of the \
+                  centred covariance",
         paper: "Agrawal et al. 2022, NeurIPS",
         needs: Needs::Rows,
         cost: Cost::Spectrum,
@@ -147,6 +176,7 @@ pub const MEASURES: &[Measure] = &[
     Measure {
         name: "uniformity",
         title: "Uniformity",
+        formula: "ln of the mean over i < j of exp(-2 ||u_i - u_j||^2), unit rows u",
         paper: WANG_ISOLA,
         needs: Needs::Rows,
         cost: Cost::Pairs,
@@ -157,6 +187,8 @@ pub const MEASURES: &[Measure] = &[
     Measure {
         name: "two_nn",
         title: "Intrinsic dimension (TwoNN)",
+        formula: "slope through the origin of -ln(1 - F) on ln mu, mu the ratio of the distances to the second and \
+                  first neighbour",
         paper: "Facco et al. 2017, arXiv 1803.06992",
         needs: Needs::Rows,
         cost: Cost::Pairs,
@@ -167,6 +199,7 @@ pub const MEASURES: &[Measure] = &[
     Measure {
         name: "silhouette",
         title: "Silhouette of clusters",
+        formula: "mean of (b - a)/max(a, b), a the mean distance to the row's own cluster, b that to the nearest other",
         paper: "Rousseeuw 1987; Xu et al. 2024, arXiv 2409.06612",
         needs: Needs::Rows,
         cost: Cost::Pairs,
@@ -177,6 +210,7 @@ pub const MEASURES: &[Measure] = &[
     Measure {
         name: "cluster_stability",
         title: "Agreement of repeated clusterings",
+        formula: "mean adjusted mutual information over all pairs of repeated k-means",
         paper: "Xu et al. 2024, arXiv 2409.06612",
         needs: Needs::Rows,
         cost: Cost::Clusters,
@@ -187,6 +221,8 @@ pub const MEASURES: &[Measure] = &[
     Measure {
         name: "dse",
         title: "Dense structure estimate (DSE), of pooled rows",
+        formula: "M_inter + M_dim - M_intra: distance to the nearest other centre, effective rank over min(n, d), \
+                  singular values within clusters",
         paper: "Dai et al. 2025, arXiv 2510.17299",
         needs: Needs::Rows,
         cost: Cost::Clusters,
@@ -197,6 +233,7 @@ pub const MEASURES: &[Measure] = &[
     Measure {
         name: "idest",
         title: "Intrinsic dimension (IdEst, minimum spanning trees)",
+        formula: "1/(1 - a), a the slope of ln L on ln m, L the length of the minimum spanning tree of m rows",
         paper: "Mordacq et al. 2026, arXiv 2606.03338",
         needs: Needs::Rows,
         cost: Cost::Tree,
@@ -207,6 +244,7 @@ pub const MEASURES: &[Measure] = &[
     Measure {
         name: "alignment",
         title: "Alignment distance",
+        formula: "mean of ||u - u'||^2 over pairs of unit rows",
         paper: WANG_ISOLA,
         needs: Needs::Pairs,
         cost: Cost::Spectrum,
@@ -217,6 +255,7 @@ pub const MEASURES: &[Measure] = &[
     Measure {
         name: "lidar",
         title: "LiDAR",
+        formula: "exp(-sum p ln p), p = l/sum(l) + 1e-8, l = eig(Sw^-1/2 Sb Sw^-1/2), Sb between images, Sw within",
         paper: "Thilak et al. 2024, arXiv 2312.04000",
         needs: Needs::Pairs,
         cost: Cost::Spectrum,
@@ -227,6 +266,8 @@ pub const MEASURES: &[Measure] = &[
     Measure {
         name: "unitmem",
         title: "UnitMem",
+        formula: "mean over units of (max - median of the others)/(max + median), of an image's mean activation over \
+                  its views",
         paper: "Wang et al. 2024, arXiv 2409.19069",
         needs: Needs::Pairs,
         cost: Cost::Spectrum,

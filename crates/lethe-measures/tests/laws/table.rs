@@ -1,6 +1,6 @@
 //! The table of measures as a whole.
 
-use lethe_measures::{Cost, Groups, MEASURES, Needs, Rows};
+use lethe_measures::{Cost, Groups, MEASURES, Needs, Rows, reference};
 use ndarray::{Array2, Axis, concatenate};
 
 use crate::support::{heaps, normal, uniform};
@@ -74,7 +74,7 @@ fn one_pass_over_all_pairs_finds_what_each_measure_finds_alone() {
 fn rows_say_what_they_are() {
     for (i, measure) in MEASURES.iter().enumerate() {
         assert!(MEASURES[..i].iter().all(|other| other.name != measure.name && other.title != measure.title));
-        for text in [measure.title, measure.paper, measure.fails] {
+        for text in [measure.title, measure.formula, measure.paper, measure.fails] {
             assert!(!text.is_empty() && !text.ends_with('.'), "{}: {text}", measure.name);
         }
     }
@@ -92,4 +92,15 @@ fn costs_are_in_order() {
     assert_eq!(costs.map(|cost| cost.affordable(50_000, 2048)), [true, true, true, false]);
     assert_eq!(costs.map(|cost| cost.affordable(100_000, 2048)), [true, true, false, false]);
     assert_eq!(costs.map(|cost| cost.affordable(10_000, 2048)), [true; 4]);
+}
+
+#[test]
+fn the_page_of_measures_is_that_of_the_tables() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/measures.md");
+    if std::env::var_os("LETHE_BLESS").is_some() {
+        std::fs::write(path, reference()).unwrap();
+    }
+    let written = std::fs::read_to_string(path).unwrap_or_default();
+    let rewrite = "docs/measures.md: `LETHE_BLESS=1 cargo test -p lethe-measures --test laws` rewrites it";
+    assert!(written == reference(), "{rewrite}");
 }

@@ -157,6 +157,7 @@ fn diagnose_settings(seed: u64, threads: usize) -> diagnose::Settings {
         normalize: None,
         reference: None,
         augmentation: None,
+        fisher: false,
         batch_size: 256,
         threads,
         device: Device::Cpu,

@@ -47,6 +47,10 @@ pub(super) struct Args {
     /// Recipe of the view pairs: simclr, byol or vicreg [default: the method's own]
     #[arg(long, value_name = "NAME")]
     augmentation: Option<String>,
+    /// Also the trace of the Fisher information of the training's loss, stage by stage: backward passes of eight batches
+    /// a checkpoint, of checkpoints of Lethe that have their state beside them
+    #[arg(long)]
+    fisher: bool,
     #[arg(long, default_value_t = 0)]
     seed: u64,
     #[command(flatten)]
@@ -160,6 +164,7 @@ fn diagnose(args: &Args, subjects: &[Subject], config: Option<RunConfig>, out: &
         normalize: args.images.normalize.clone(),
         reference: args.reference.clone(),
         augmentation: args.augmentation.clone().or_else(|| config.map(|config| config.augmentation)),
+        fisher: args.fisher,
         batch_size: args.images.batch_size,
         threads: args.images.threads(),
         device: args.images.start()?,

@@ -1,6 +1,6 @@
 //! `lethe measure`: the measures of any features from any tool.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use lethe_measures::{Cost, Groups, MEASURES, Measure, MeasureError, Needs, Rows};
@@ -24,8 +24,11 @@ LiDAR, only at equal eps2, rows and columns. All rows are measured, never a samp
 very long is left out with the reason unless --costly asks for it.")]
 pub(super) struct Args {
     /// Features: .npy or safetensors
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
+    #[arg(value_name = "FILE", required_unless_present = "list")]
+    file: Option<PathBuf>,
+    /// List the measures, with what they need, and end
+    #[arg(long)]
+    list: bool,
     /// Class labels: an .npy of integers, one a row; groups the rows of the compressed rate
     #[arg(long, value_name = "L.npy", conflicts_with = "pairs")]
     labels: Option<PathBuf>,
@@ -33,8 +36,8 @@ pub(super) struct Args {
     #[arg(long)]
     pairs: bool,
     /// Only these measures: names as in the table, with commas between [default: all]
-    #[arg(long, value_name = "NAMES", value_parser = chosen)]
-    only: Option<Chosen>,
+    #[arg(long, value_name = "NAMES")]
+    only: Option<String>,
     /// Squared precision of the coding rate
     #[arg(long, default_value_t = 0.5, value_parser = positive)]
     eps2: f64,
@@ -47,17 +50,6 @@ pub(super) struct Args {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
-}
-
-type Chosen = std::sync::Arc<[&'static Measure]>;
-
-fn chosen(text: &str) -> std::result::Result<Chosen, String> {
-    let asked: Vec<&str> = text.split(',').map(str::trim).collect();
-    if let Some(unknown) = asked.iter().find(|name| MEASURES.iter().all(|measure| measure.name != **name)) {
-        let names: Vec<&str> = MEASURES.iter().map(|measure| measure.name).collect();
-        return Err(format!("unknown measure {unknown:?}, expected some of: {}", names.join(",")));
-    }
-    Ok(MEASURES.iter().filter(|measure| asked.contains(&measure.name)).collect())
 }
 
 fn positive(text: &str) -> std::result::Result<f64, String> {
@@ -95,7 +87,28 @@ struct Measured {
 }
 
 pub(super) fn run(args: Args) -> Result<()> {
-    let features = feature_file::read(&args.file, args.key.as_deref())?;
+    match &args.file {
+        Some(file) if !args.list => of_file(&args, file),
+        _ => list(args.json),
+    }
+}
+
+fn list(json: bool) -> Result<()> {
+    let row = |m: &Measure| [m.name, m.title, m.needs.shown(), m.cost.shown(), m.paper];
+    let header = ["measure", "title", "needs", "cost", "paper"];
+    if json {
+        let rows = MEASURES.iter().map(|m| header.into_iter().zip(row(m)).collect::<IndexMap<_, _>>());
+        return print_json(&rows.collect::<Vec<_>>());
+    }
+    let mut table = table(&header);
+    for measure in MEASURES {
+        table.add_row(row(measure));
+    }
+    print(&table.to_string())
+}
+
+fn of_file(args: &Args, file: &Path) -> Result<()> {
+    let features = feature_file::read(file, args.key.as_deref())?;
     let labels = match &args.labels {
         Some(path) => Some(feature_file::read_labels(path)?),
         None => features.labels.filter(|_| !args.pairs),
@@ -105,21 +118,21 @@ pub(super) fn run(args: Args) -> Result<()> {
         None if args.pairs => (Groups::Pairs, Some("pairs")),
         None => (Groups::None, None),
     };
-    let asked = asked(&args, groups)?;
+    let asked = asked(args, groups)?;
     let asked_in_all = asked.len() * features.matrices.len();
     let progress = Progress::new("measuring", "measures", asked_in_all as u64);
     let mut measured = IndexMap::new();
     for (name, matrix) in features.matrices {
         let place = |error| match name.as_str() {
-            "" => explain(error).at(&args.file),
-            name => explain(error).at(format!("tensor {name}").as_ref()).at(&args.file),
+            "" => explain(error).at(file),
+            name => explain(error).at(format!("tensor {name}").as_ref()).at(file),
         };
-        let measures = measure(&matrix, groups, &asked, &args, &progress).map_err(place)?;
+        let measures = measure(&matrix, groups, &asked, args, &progress).map_err(place)?;
         measured.insert(name, measures);
     }
     progress.finish();
     if !args.json {
-        return print_table(&args, groups_name, &measured);
+        return print_table(args, file, groups_name, &measured);
     }
     let content = match measured.len() {
         1 if args.key.is_some() || measured.contains_key("") => {
@@ -127,18 +140,23 @@ pub(super) fn run(args: Args) -> Result<()> {
         }
         _ => Content::Named { tensors: measured },
     };
-    print_json(&Report { file: &args.file.to_string_lossy(), eps2: args.eps2, groups: groups_name, content })
+    print_json(&Report { file: &file.to_string_lossy(), eps2: args.eps2, groups: groups_name, content })
 }
 
-/// The measures that the groups allow.
+/// The measures that `--only` names, else all that the groups allow.
 fn asked(args: &Args, groups: Groups) -> Result<Vec<&'static Measure>> {
     let Some(only) = &args.only else {
         return Ok(MEASURES.iter().filter(|measure| measure.needs.met_by(groups)).collect());
     };
-    match only.iter().find(|measure| !measure.needs.met_by(groups)) {
-        Some(measure) => Err(Error::usage(format!("--only {}: the rows have no groups that it needs", measure.name))
+    let names: Vec<&str> = only.split(',').map(str::trim).collect();
+    if let Some(unknown) = names.iter().find(|name| MEASURES.iter().all(|measure| measure.name != **name)) {
+        return Err(Error::usage(format!("--only: unknown measure {unknown:?}")).hint("lethe measure --list has them"));
+    }
+    let asked: Vec<&Measure> = MEASURES.iter().filter(|measure| names.contains(&measure.name)).collect();
+    match asked.iter().find(|measure| !measure.needs.met_by(groups)) {
+        Some(measure) => Err(Error::usage(format!("--only {}: it needs {}", measure.name, measure.needs.shown()))
             .hint(if measure.needs == Needs::Pairs { "--pairs" } else { "--labels L.npy, or --pairs" })),
-        None => Ok(only.to_vec()),
+        None => Ok(asked),
     }
 }
 
@@ -192,7 +210,7 @@ fn explain(error: MeasureError) -> Error {
     }
 }
 
-fn print_table(args: &Args, groups: Option<&str>, measured: &IndexMap<String, Measured>) -> Result<()> {
+fn print_table(args: &Args, file: &Path, groups: Option<&str>, measured: &IndexMap<String, Measured>) -> Result<()> {
     let value = |name: &str| if name.is_empty() { "value".to_owned() } else { name.to_owned() };
     let header: Vec<String> =
         std::iter::once("measure".to_owned()).chain(measured.keys().map(|name| value(name))).collect();
@@ -205,7 +223,7 @@ fn print_table(args: &Args, groups: Option<&str>, measured: &IndexMap<String, Me
     for name in measured[0].measures.keys() {
         table.add_row(row(name, &|measured| measured.measures[name].map_or("-".into(), |value| format!("{value:.4}"))));
     }
-    print(&format!("{}: eps2 {}, grouped by {}", args.file.display(), args.eps2, groups.unwrap_or("nothing")))?;
+    print(&format!("{}: eps2 {}, grouped by {}", file.display(), args.eps2, groups.unwrap_or("nothing")))?;
     print(&table.to_string())?;
     for (tensor, measured) in measured {
         let of = if tensor.is_empty() { String::new() } else { format!(" of {tensor}") };

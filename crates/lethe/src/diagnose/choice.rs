@@ -7,7 +7,7 @@ use lethe_measures::{
 use serde::{Deserialize, Serialize};
 
 use super::per_image::{DIFFERENCES, KNN, PerImage, REPLICATES, TRUTHS, VIEW_RETRIEVAL, curves};
-use super::{Diagnosis, Estimate, Side};
+use super::{Cell, Diagnosis, Estimate, Side};
 
 /// The checkpoint that a criterion chooses by the last stage.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -154,10 +154,15 @@ fn direction(measure: &str) -> Direction {
     CRITERIA.iter().find(|criterion| criterion.name == measure).map_or(Direction::Higher, |criterion| criterion.better)
 }
 
-/// A measure of the last stage over the checkpoints, by pair where it needs pairs, of unseen images where there are.
+/// A measure of the last stage over the checkpoints, by pair where it needs pairs, of unseen images where there are;
+/// `fisher_trace` is always of the training images.
 pub(super) fn curve(diagnosis: &Diagnosis, measure: &str) -> Option<Vec<f64>> {
     let last = diagnosis.stages.last()?;
     let cells = diagnosis.cells.iter().filter(|cell| cell.stage == *last);
     let value = |side: &Side| side.measures.get(measure).or_else(|| side.by_pair.get(measure)).copied();
-    cells.map(|cell| value(cell.unseen.as_ref().unwrap_or(&cell.train))).collect()
+    let of = |cell: &Cell| match measure {
+        "fisher_trace" => cell.fisher_trace,
+        _ => value(cell.unseen.as_ref().unwrap_or(&cell.train)),
+    };
+    cells.map(of).collect()
 }

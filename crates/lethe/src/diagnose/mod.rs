@@ -1,6 +1,7 @@
 //! The diagnosis: measures of every stage of every checkpoint, on training images and on unseen ones.
 
 mod choice;
+mod fisher;
 mod gap;
 mod memorised;
 mod onset;
@@ -30,6 +31,7 @@ use crate::methods;
 use crate::progress::Progress;
 
 pub use choice::{Choice, Earliest, Judged};
+pub use fisher::squares;
 pub use gap::{Gap, alignment_distances, gaps};
 pub use memorised::ImageScore;
 pub use onset::Onset;
@@ -37,6 +39,7 @@ pub use pooled::{Pooled, Score, pool};
 pub use reference::AgainstReference;
 pub use subject::Subject;
 
+use fisher::Fisher;
 use memorised::Listed;
 use per_image::{DIFFERENCES, PerImage, TRANSFER};
 use side::{Answers, Shown, SideFeatures, answers, measure};
@@ -122,6 +125,10 @@ pub struct Cell {
     pub cka_stage: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cka_checkpoint: Option<f64>,
+    /// Mean over batches of view pairs of training images of the squared length of the gradient of the method's loss
+    /// for the stage's parameters (`--fisher`); its level depends on the batch size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fisher_trace: Option<f64>,
     /// Beside an encoder that was not trained on the images (`--reference`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<AgainstReference>,
@@ -207,6 +214,8 @@ pub struct Settings {
     pub reference: Option<PathBuf>,
     /// Recipe of the view pairs; the method's own unless given, SimCLR's of an unknown method.
     pub augmentation: Option<String>,
+    /// Also take `fisher_trace`, which costs backward passes.
+    pub fisher: bool,
     pub batch_size: usize,
     pub threads: usize,
     pub device: Device,
@@ -239,6 +248,11 @@ pub fn diagnose(subjects: &[Subject], sets: &Sets, settings: &Settings) -> Resul
         })
         .collect::<Result<Vec<Shown>>>()?;
     let transfer = sets.transfer.map(|sets| Transfer::new(sets, &sight, settings)).transpose()?;
+    let fisher = settings.fisher.then(|| {
+        let dataset = data::sample(Arc::clone(&train.dataset), images, settings.seed);
+        Fisher::new(dataset, &sight, &augmentation, settings)
+    });
+    let mut fisher = fisher.transpose()?;
     let same_classes = sides.iter().all(|side| side.dataset.classes() == train.dataset.classes());
 
     let mut diagnosis = Diagnosis {
@@ -256,8 +270,9 @@ pub fn diagnose(subjects: &[Subject], sets: &Sets, settings: &Settings) -> Resul
     };
     let stages: Vec<usize> = (0..diagnosis.stages.len()).collect();
     let models = subjects.len() + usize::from(settings.reference.is_some());
-    let of_transfer = transfer.as_ref().map_or(0, |transfer| subjects.len() * transfer.images());
-    let progress = Progress::new("diagnose", "images", (models * shown.len() * 2 * images + of_transfer) as u64);
+    let beside = transfer.as_ref().map_or(0, Transfer::images) + fisher.as_ref().map_or(0, Fisher::images);
+    let progress =
+        Progress::new("diagnose", "images", (models * shown.len() * 2 * images + subjects.len() * beside) as u64);
     let features = |model: &Model| {
         shown.iter().map(|shown| shown.features(model, &stages, &progress)).collect::<Result<Vec<SideFeatures>>>()
     };
@@ -269,6 +284,7 @@ pub fn diagnose(subjects: &[Subject], sets: &Sets, settings: &Settings) -> Resul
         let model = subject.open(settings.device)?;
         let features = features(&model)?;
         let transferred = transfer.as_ref().map(|transfer| transfer.answers(&model, &stages, &progress)).transpose()?;
+        let traces = fisher.as_mut().map(|fisher| fisher.of(subject, &model, &progress)).transpose()?.flatten();
         diagnosis.checkpoints.push(CheckpointRow { path: model.name.clone(), epoch: model.epoch });
         for (stage, name) in diagnosis.stages.iter().enumerate() {
             let place = format!("{}, {name}", model.name);
@@ -288,6 +304,7 @@ pub fn diagnose(subjects: &[Subject], sets: &Sets, settings: &Settings) -> Resul
                 membership: told_apart(&features, stage),
                 cka_stage: stage.checked_sub(1).and_then(|earlier| cka((&features, stage), (&features, earlier))),
                 cka_checkpoint: before.as_ref().and_then(|before| cka((&features, stage), (before, stage))),
+                fisher_trace: traces.as_ref().map(|traces| traces[stage]),
                 reference: reference.as_deref().and_then(|reference| reference::compare(&features, reference, stage)),
             });
         }

@@ -99,6 +99,7 @@ pub(super) fn measure(features: &SideFeatures, stage: usize, eps2: f64, place: &
     let groups = features.plain.labels.as_deref().map_or(Groups::None, Groups::Labels);
     let rows = Rows::new(plain.view(), groups, eps2).map_err(|error| Error::failed(format!("{place}: {error}")))?;
     let pairs = features.pairs_of(stage);
+    let rows = if last { rows.in_one_pass(true) } else { rows };
     let pairs =
         Rows::new(pairs.view(), Groups::Pairs, eps2).map_err(|error| Error::failed(format!("{place}: {error}")))?;
     let mut skipped = IndexMap::new();

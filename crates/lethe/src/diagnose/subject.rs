@@ -4,9 +4,14 @@ use std::path::PathBuf;
 
 use tch::Device;
 
+use crate::checkpoint;
 use crate::config::RunConfig;
+use crate::encoders::Part;
 use crate::error::Result;
 use crate::evaluate::Model;
+use crate::methods::{self, Method};
+use crate::nn::Weights;
+use crate::rng::{self, Purpose};
 use crate::run::RunFolder;
 
 pub enum Subject {
@@ -34,6 +39,30 @@ impl Subject {
                 method: Some(config.method.clone()),
                 ..Model::untrained(&config.encoder_spec(), config.seed, device)?
             }),
+        }
+    }
+
+    /// The method it is trained by, with its head and teacher; nothing where they are not known.
+    pub(super) fn method(&self) -> Result<Option<(Box<dyn Method>, Weights)>> {
+        match self {
+            Subject::File(path) => {
+                let meta = checkpoint::open(path)?.meta;
+                let state = checkpoint::state_path(path);
+                let Some(name) = meta.method.filter(|_| state.is_file()) else { return Ok(None) };
+                let method = (methods::find(&name)?.build)(&meta.method_settings.unwrap_or_default())?;
+                Ok(Some((method, checkpoint::open_state(&state)?.head)))
+            }
+            Subject::Start(config) => {
+                let method = (methods::find(&config.method)?.build)(&config.method_settings)?;
+                let encoder = config.encoder_spec().build()?;
+                let net = Part::whole(encoder.as_ref());
+                let mut rng = rng::once(config.seed, Purpose::Init);
+                let encoder_weights = net.init(&mut rng);
+                let mut weights = net.weights(&encoder_weights);
+                weights.extend(method.init(net.dim(), &mut rng));
+                method.teach(&mut weights);
+                Ok(Some((method, weights.filter(|name| encoder_weights.find(name).is_none()))))
+            }
         }
     }
 }

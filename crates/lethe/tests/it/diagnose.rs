@@ -17,7 +17,7 @@ use ndarray::array;
 use rand::RngExt;
 use tch::{Device, Kind};
 
-use crate::support::{jpegs, lethe_err, lethe_ok, temp_dir, text};
+use crate::support::{jpegs, lethe, lethe_err, lethe_ok, temp_dir, text};
 
 #[test]
 fn distances_are_those_of_unit_rows() {
@@ -167,6 +167,7 @@ fn an_encoder_overfitted_to_32_images_shows_it_in_its_last_stage() {
         normalize: Some("cifar10".into()),
         reference: Some(untrained(folder.path(), 3, 0)),
         augmentation: None,
+        fisher: false,
         batch_size: 32,
         threads: 1,
         device: Device::Cpu,
@@ -331,4 +332,82 @@ fn wrong_use_is_said_in_one_line() {
     ");
     assert_snapshot!(fails(&[text(&path), "--data", "shapes:n=10,size=16"], 2), @"error: 10 images a side are too few to diagnose, expected 20");
     assert!(!out.exists());
+}
+
+/// A derivative along the gradient is its squared length; doubling the loss makes four of it.
+#[test]
+fn squares_of_gradients_are_slopes_along_them() {
+    let encoder = EncoderSpec::new("resnet18-w2", Stem::Cifar).build().unwrap();
+    let net = Part::whole(encoder.as_ref());
+    let method = (methods::find("simclr").unwrap().build)(&toml::Table::new()).unwrap();
+    let mut rng = rng::once(5, Purpose::Init);
+    let mut w = encoder.init(&mut rng);
+    w.extend(method.init(net.dim(), &mut rng));
+    let w = w.to_kind(Kind::Double).trainable();
+    let inputs = [0u64, 1].map(|view| {
+        let values = noise(6 * 3 * 8 * 8, 0.0, view);
+        tch::Tensor::from_slice(&values).view([6, 3, 8, 8])
+    });
+    let loss = |w: &_| method.loss(&net, w, &inputs, Mode::TrainKeepStats).unwrap().total;
+    let squares = diagnose::squares(encoder.as_ref(), &w, &loss(&w)).unwrap();
+    let doubled = diagnose::squares(encoder.as_ref(), &w, &(2.0 * loss(&w))).unwrap();
+    let gradients = w.gradients(&loss(&w), false).unwrap();
+    for (stage, (&square, doubled)) in squares.iter().zip(doubled).enumerate() {
+        assert!(square > 0.0 && (doubled / square - 4.0).abs() < 1e-9, "stage {stage}: {square}, doubled {doubled}");
+        let of_stage: Vec<tch::Tensor> = w
+            .parameters()
+            .zip(&gradients)
+            .map(|((name, _), g)| if encoder.owns(stage, name) { g.copy() } else { g.zeros_like() })
+            .collect();
+        let step = 1e-6 / square.sqrt();
+        let [above, below] = [step, -step].map(|step| loss(&w.plus(step, &of_stage)).double_value(&[]));
+        let slope = (above - below) / (2.0 * step);
+        assert!((slope / square - 1.0).abs() < 1e-4, "stage {stage}: {square}, slope {slope}");
+    }
+}
+
+#[test]
+fn fisher_traces_need_the_head_of_the_method() {
+    let folder = temp_dir();
+    let run = folder.path().join("run");
+    let data = "shapes:n=64,size=16,seed=1";
+    lethe_ok(&[
+        "pretrain",
+        "--method",
+        "byol",
+        "--data",
+        data,
+        "--encoder",
+        "resnet18-w4",
+        "--epochs",
+        "2",
+        "--batch-size",
+        "32",
+        "--threads",
+        "1",
+        "--out",
+        text(&run),
+    ]);
+    let diagnosis = |subjects: &[&str], out: &str| -> (Diagnosis, String) {
+        let out = folder.path().join(out);
+        let shown = ["--data", data, "--batch-size", "32", "--threads", "1", "--fisher", "--out", text(&out)];
+        let output = lethe(&[&["diagnose"], subjects, &shown[..]].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let json = std::fs::read_to_string(out.join("diagnosis.json")).unwrap();
+        (serde_json::from_str(&json).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (own, said) = diagnosis(&[text(&run)], "own");
+    assert!(!said.contains("fisher_trace"), "{said}");
+    assert!(own.cells.iter().all(|cell| cell.fisher_trace.is_some_and(|trace| trace > 0.0)), "{:?}", own.cells);
+    assert!(own.choices.iter().any(|choice| choice.criterion == "fisher_trace"), "{:?}", own.choices);
+    let (again, _) = diagnosis(&[text(&run)], "again");
+    assert_eq!(serde_json::to_value(&again.cells).unwrap(), serde_json::to_value(&own.cells).unwrap());
+
+    let foreign = [0, 1].map(|seed| untrained(folder.path(), seed, seed as u32));
+    let (found, said) = diagnosis(&[text(&foreign[0]), text(&foreign[1])], "foreign");
+    assert!(found.cells.iter().all(|cell| cell.fisher_trace.is_none()));
+    let said: Vec<&str> = said.lines().filter(|line| line.contains("fisher_trace")).collect();
+    let said = said.join("\n").replace(text(folder.path()), "DIR");
+    let reason = "it comes without its method's head, whose loss it is of";
+    assert_eq!(said, format!("warning: no fisher_trace of DIR/epoch-0000.safetensors: {reason}"));
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use insta::assert_snapshot;
 use lethe::feature_file::write;
 use ndarray::Array2;
 use serde_json::{Number, Value};
@@ -53,7 +54,7 @@ fn a_table_of_one_matrix() {
     let path = folder.path().join("f.npy");
     save(&path, features(60, 16), Some(&labels(60)));
     let out = lethe_ok(&["measure", text(&path)]);
-    insta::assert_snapshot!(within(folder.path(), &out), @r"
+    assert_snapshot!(within(folder.path(), &out), @r"
     f.npy: eps2 0.5, grouped by nothing
     ┌───────────────────┬─────────┐
     │ measure           ┆ value   │
@@ -74,7 +75,7 @@ fn a_table_of_one_matrix() {
     ");
     let label_path = folder.path().join("f.labels.npy");
     let out = lethe_ok(&["measure", text(&path), "--labels", text(&label_path), "--eps2", "0.1"]);
-    insta::assert_snapshot!(within(folder.path(), &out), @r"
+    assert_snapshot!(within(folder.path(), &out), @r"
     f.npy: eps2 0.1, grouped by labels
     ┌───────────────────────┬─────────┐
     │ measure               ┆ value   │
@@ -103,7 +104,7 @@ fn json_of_pairs() {
     let path = folder.path().join("f.npy");
     save(&path, features(60, 16), None);
     let out = lethe_ok(&["measure", text(&path), "--pairs", "--json"]);
-    insta::assert_snapshot!(within(folder.path(), &rounded(&out)), @r#"
+    assert_snapshot!(within(folder.path(), &rounded(&out)), @r#"
     {
       "file": "f.npy",
       "eps2": 0.5,
@@ -152,7 +153,7 @@ fn every_stage_of_a_safetensors_file() {
     let stages: Vec<_> = stages.iter().map(|&(name, d)| (name.to_owned(), features(60, d))).collect();
     write(&path, &stages, Some(&labels(60))).expect("written");
     let out = lethe_ok(&["measure", text(&path)]);
-    insta::assert_snapshot!(within(folder.path(), &out), @r"
+    assert_snapshot!(within(folder.path(), &out), @r"
     f.safetensors: eps2 0.5, grouped by labels
     ┌───────────────────────┬─────────┬─────────┬─────────┐
     │ measure               ┆ stem    ┆ stage1  ┆ stage2  │
@@ -185,7 +186,7 @@ fn every_stage_of_a_safetensors_file() {
     assert!(json["tensors"]["stem"]["measures"]["alpha_req"].is_null());
 
     let out = lethe_ok(&["measure", text(&path), "--json", "--key", "stem", "--pairs"]);
-    insta::assert_snapshot!(within(folder.path(), &rounded(&out)), @r#"
+    assert_snapshot!(within(folder.path(), &rounded(&out)), @r#"
     {
       "file": "f.safetensors",
       "eps2": 0.5,
@@ -225,7 +226,7 @@ fn every_stage_of_a_safetensors_file() {
     }
     "#);
     let error = lethe_err(&["measure", text(&path), "--key", "stage9"], 2);
-    insta::assert_snapshot!(within(folder.path(), &error), @"error: f.safetensors: --key stage9: no 2-D float tensor of that name, but stem F32 [60, 6], stage1 F32 [60, 12], stage2 F32 [60, 24], labels I64 [60]");
+    assert_snapshot!(within(folder.path(), &error), @"error: f.safetensors: --key stage9: no 2-D float tensor of that name, but stem F32 [60, 6], stage1 F32 [60, 12], stage2 F32 [60, 24], labels I64 [60]");
 }
 
 #[test]
@@ -239,39 +240,79 @@ fn what_is_wrong_with_a_matrix() {
     let mut matrix = features(60, 16);
     matrix[(17, 3)] = f32::NAN;
     save(&path, matrix, None);
-    insta::assert_snapshot!(fails(&[]), @r"
+    assert_snapshot!(fails(&[]), @r"
     error: f.npy: the value in row 17, column 3 is NaN
       hint: rows and columns count from 0
     ");
 
     save(&path, features(61, 16), Some(&labels(60)));
-    insta::assert_snapshot!(fails(&["--pairs"]), @r"
+    assert_snapshot!(fails(&["--pairs"]), @r"
     error: f.npy: 61 rows do not fall into groups of 2 views
       hint: --pairs takes row i and row i + n/2 as views of one image
     ");
-    insta::assert_snapshot!(fails(&["--labels", text(&folder.path().join("f.labels.npy"))]), @"error: f.npy: 60 labels for 61 rows");
+    assert_snapshot!(fails(&["--labels", text(&folder.path().join("f.labels.npy"))]), @"error: f.npy: 60 labels for 61 rows");
 
     std::fs::write(&path, "0.1,0.2\n0.3,0.4\n").expect("written");
-    insta::assert_snapshot!(fails(&[]), @r#"
+    assert_snapshot!(fails(&[]), @r#"
     error: f.npy: is neither .npy nor safetensors
       hint: numpy.save("F.npy", features) writes one
     "#);
     std::fs::remove_file(&path).expect("removed");
-    insta::assert_snapshot!(fails(&[]), @"error: f.npy: no such file or folder");
+    assert_snapshot!(fails(&[]), @"error: f.npy: no such file or folder");
 }
 
 #[test]
 fn wrong_usage() {
-    insta::assert_snapshot!(lethe_err(&["measure", "f.npy", "--eps2", "0"], 2), @r"
+    assert_snapshot!(lethe_err(&["measure", "f.npy", "--eps2", "0"], 2), @r"
     error: invalid value '0' for '--eps2 <EPS2>': expected a positive number
 
     For more information, try '--help'.
     ");
-    insta::assert_snapshot!(lethe_err(&["measure", "f.npy", "--pairs", "--labels", "l.npy"], 2), @r"
+    assert_snapshot!(lethe_err(&["measure", "f.npy", "--pairs", "--labels", "l.npy"], 2), @r"
     error: the argument '--pairs' cannot be used with '--labels <L.npy>'
 
     Usage: lethe measure --pairs <FILE>
 
     For more information, try '--help'.
     ");
+}
+
+#[test]
+fn only_the_measures_that_are_asked_for() {
+    let folder = temp_dir();
+    let file = folder.path().join("f.npy");
+    save(&file, features(60, 12), None);
+    let measures = |args: &[&str]| -> Vec<(String, f64)> {
+        let json = lethe_ok(&[&["measure", text(&file), "--json"], args].concat());
+        let json: Value = serde_json::from_str(&json).unwrap();
+        let measures = json["measures"].as_object().unwrap().iter();
+        measures.map(|(name, value)| (name.clone(), value.as_f64().unwrap_or(f64::NAN))).collect()
+    };
+    let all = measures(&["--pairs"]);
+    let some = measures(&["--pairs", "--only", "two_nn,compressed_rate, rankme"]);
+    assert_eq!(some.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["compressed_rate", "rankme", "two_nn"]);
+    for (name, value) in &some {
+        let (_, expected) = all.iter().find(|(other, _)| other == name).unwrap();
+        assert!((value / expected - 1.0).abs() < 1e-9, "{name}: {value}, with all others {expected}");
+    }
+    let plain = ["measure", text(&file), "--only"];
+    assert_snapshot!(lethe_err(&[&plain[..], &["lidar"]].concat(), 2), @r"
+    error: --only lidar: it needs pairs
+      hint: --pairs
+    ");
+    assert_snapshot!(lethe_err(&[&plain[..], &["rankme,rank"]].concat(), 2), @r#"
+    error: --only: unknown measure "rank"
+      hint: lethe measure --list has them
+    "#);
+}
+
+#[test]
+fn the_list_needs_no_file() {
+    let printed = lethe_ok(&["measure", "--list"]);
+    let names = lethe_measures::MEASURES.iter().map(|measure| measure.name);
+    assert!(names.clone().all(|name| printed.contains(name)), "{printed}");
+    let json: Value = serde_json::from_str(&lethe_ok(&["measure", "--list", "--json"])).unwrap();
+    assert_eq!(json.as_array().unwrap().len(), names.count());
+    assert_eq!(json[0]["measure"], "coding_rate");
+    lethe_err(&["measure"], 2);
 }

@@ -68,6 +68,7 @@ fn cell(checkpoint: usize, stage: usize) -> Cell {
         membership: Some(Membership { auc: around(0.5 + 2.0 * gap, 0.01), true_positives_at_1_percent: 0.01 + gap }),
         cka_stage: (stage > 0).then_some(0.9 - 0.3 * learned * depth),
         cka_checkpoint: (checkpoint > 0).then_some(0.7 + 0.3 * learned),
+        fisher_trace: None,
         reference: None,
     }
 }

@@ -1,0 +1,102 @@
+//! The trace of the Fisher information of the loss that an encoder was trained with, a stage at a time.
+
+use std::sync::Arc;
+
+use tch::{Kind, Tensor};
+
+use super::{Settings, Subject};
+use crate::data::Dataset;
+use crate::encoders::{Encoder, Part};
+use crate::error::{Error, Result};
+use crate::evaluate::{Model, Sight};
+use crate::nn::{Mode, Weights};
+use crate::progress::{self, Progress};
+use crate::views::{self, Loader, LoaderSettings, Normalize, Order};
+
+/// The most batches: each costs a backward pass.
+const BATCHES: usize = 8;
+
+/// View pairs of training images in shuffled batches.
+pub(super) struct Fisher {
+    loader: Loader,
+    batches: usize,
+    batch_size: usize,
+    /// Whether it has been said that a checkpoint cannot be asked.
+    said: bool,
+}
+
+impl Fisher {
+    pub(super) fn new(
+        dataset: Arc<dyn Dataset>,
+        sight: &Sight,
+        augmentation: &str,
+        settings: &Settings,
+    ) -> Result<Self> {
+        let augmentation = views::augmentation(augmentation, sight.size, Normalize::named(&sight.normalize)?)?;
+        let batch_size = settings.batch_size.min(dataset.len());
+        let loader = LoaderSettings {
+            batch_size,
+            order: Order::Shuffled,
+            seed: settings.seed,
+            threads: settings.threads,
+            ..LoaderSettings::default()
+        };
+        let loader = Loader::new(dataset, augmentation, loader)?;
+        Ok(Self { batches: loader.batches_per_epoch().min(BATCHES), loader, batch_size, said: false })
+    }
+
+    pub(super) fn images(&self) -> usize {
+        self.batches * self.batch_size
+    }
+
+    /// The mean over the batches of [`squares`] of the method's loss; nothing, and the first time a reason, where the
+    /// head is not known.
+    ///
+    /// The Fisher information is the mean of `||grad ln p(y|x)||^2` over single images. A contrastive loss has no
+    /// likelihood of an image by itself, so this is a variant: the gradient is that of a whole batch in training mode.
+    /// Compare at equal batch sizes and views only.
+    pub(super) fn of(&mut self, subject: &Subject, model: &Model, progress: &Progress) -> Result<Option<Vec<f64>>> {
+        let Some((method, head)) = subject.method()? else {
+            progress.advance(self.images() as u64);
+            if !std::mem::replace(&mut self.said, true) {
+                progress::say(&format!(
+                    "warning: no fisher_trace of {}: it comes without its method's head, whose loss it is of",
+                    model.name
+                ));
+            }
+            return Ok(None);
+        };
+        let device = model.device();
+        let mut w = model.weights.frozen();
+        w.extend(head.to_device(device));
+        let w = w.trainable();
+        let net = Part::whole(model.encoder.as_ref());
+        let mut sums = vec![0.0; net.stages().len()];
+        for batch in self.loader.epoch(0, 0).take(self.batches) {
+            let inputs = batch?.tensors(device, Kind::Float);
+            let loss = method.loss(&net, &w, &inputs, Mode::TrainKeepStats)?;
+            let squares = squares(model.encoder.as_ref(), &w, &loss.total)?;
+            sums.iter_mut().zip(squares).for_each(|(sum, square)| *sum += square);
+            progress.advance(self.batch_size as u64);
+        }
+        let traces: Vec<f64> = sums.into_iter().map(|sum| sum / self.batches as f64).collect();
+        if traces.iter().all(|trace| trace.is_finite()) {
+            return Ok(Some(traces));
+        }
+        Err(Error::failed(format!("{}: the gradients of its loss are not finite", model.name)))
+    }
+}
+
+/// `||grad loss||^2` for the parameters of every stage of an encoder in `w`.
+///
+/// # Errors
+/// When libtorch cannot compute it.
+pub fn squares(encoder: &dyn Encoder, w: &Weights, loss: &Tensor) -> Result<Vec<f64>> {
+    let mut squares = vec![0.0; encoder.stages().len()];
+    for ((name, _), gradient) in w.parameters().zip(w.gradients(loss, false)?) {
+        if let Some(stage) = (0..squares.len()).find(|&stage| encoder.owns(stage, name)) {
+            squares[stage] += gradient.square().sum(Kind::Double).double_value(&[]);
+        }
+    }
+    Ok(squares)
+}
