@@ -119,7 +119,8 @@ pub const MEASURES: &[Measure] = &[
     Measure {
         name: "compressed_rate",
         title: "Compressed rate R_c",
-        formula: "R_c = sum over groups j of n_j/(2n) ln det(I + d/(n_j eps2) Zj'Zj), unit rows; a pair of cosine c in closed form, k = d/(2 eps2): 1/2 ln((1+k)^2 - (kc)^2)",
+        formula: "R_c = sum over groups j of n_j/(2n) ln det(I + d/(n_j eps2) Zj'Zj), unit rows; of pairs in closed \
+                  form: mean of 1/2 ln((1+k)^2 - (kc)^2), k = d/(2 eps2), c the pair's cosine",
         paper: MCR2,
         needs: Needs::Groups,
         cost: Cost::Spectrum,
@@ -163,7 +164,8 @@ pub const MEASURES: &[Measure] = &[
     Measure {
         name: "alpha_req",
         title: "alpha-ReQ",
-        formula: "minus the slope of ln l_j on ln j, weights 1/j, j = 10..min(100, d), l the eigenvalues of the centred covariance",
+        formula: "minus the slope of ln l_j on ln j, weights 1/j, j = 10..min(100, d), l the eigenvalues of the \
+                  centred covariance",
         paper: "Agrawal et al. 2022, NeurIPS",
         needs: Needs::Rows,
         cost: Cost::Spectrum,
@@ -185,7 +187,8 @@ pub const MEASURES: &[Measure] = &[
     Measure {
         name: "two_nn",
         title: "Intrinsic dimension (TwoNN)",
-        formula: "slope through the origin of -ln(1 - F) on ln mu, mu the ratio of the distances to the second and first neighbour",
+        formula: "slope through the origin of -ln(1 - F) on ln mu, mu the ratio of the distances to the second and \
+                  first neighbour",
         paper: "Facco et al. 2017, arXiv 1803.06992",
         needs: Needs::Rows,
         cost: Cost::Pairs,
@@ -218,7 +221,8 @@ pub const MEASURES: &[Measure] = &[
     Measure {
         name: "dse",
         title: "Dense structure estimate (DSE), of pooled rows",
-        formula: "M_inter + M_dim - M_intra: distance to the nearest other centre, effective rank over min(n, d), singular values within clusters",
+        formula: "M_inter + M_dim - M_intra: distance to the nearest other centre, effective rank over min(n, d), \
+                  singular values within clusters",
         paper: "Dai et al. 2025, arXiv 2510.17299",
         needs: Needs::Rows,
         cost: Cost::Clusters,
@@ -262,7 +266,8 @@ pub const MEASURES: &[Measure] = &[
     Measure {
         name: "unitmem",
         title: "UnitMem",
-        formula: "mean over units of (max - median of the others)/(max + median), of an image's mean activation over its views",
+        formula: "mean over units of (max - median of the others)/(max + median), of an image's mean activation over \
+                  its views",
         paper: "Wang et al. 2024, arXiv 2409.19069",
         needs: Needs::Pairs,
         cost: Cost::Spectrum,

@@ -21,7 +21,8 @@ pub const FUNCTIONS: &[Function] = &[
     Function {
         name: "linear_cka",
         title: "Linear CKA",
-        formula: "||Y'X||_F^2 / (||X'X||_F ||Y'Y||_F), centred rows; debiased_linear_cka estimates each product without bias",
+        formula: "||Y'X||_F^2 / (||X'X||_F ||Y'Y||_F), centred rows; debiased_linear_cka estimates each \
+                  product without bias",
         paper: "Kornblith et al. 2019, arXiv 1905.00414",
         takes: "two matrices of the same images",
         cost: "n (d + e) min(n, d + e)",
@@ -30,7 +31,8 @@ pub const FUNCTIONS: &[Function] = &[
     Function {
         name: "sslmem",
         title: "SSLMem",
-        formula: "(b - a)/(max - min), a and b the alignment distances of an image under the encoder and under a reference",
+        formula: "(b - a)/(max - min), a and b the alignment distances of an image under the encoder and \
+                  under a reference",
         paper: "Wang et al. 2024, arXiv 2401.12233",
         takes: "distances under two encoders",
         cost: "n",
@@ -43,7 +45,8 @@ pub const FUNCTIONS: &[Function] = &[
         paper: "Carlini et al. 2022, arXiv 2112.03570",
         takes: "scores of members and of others",
         cost: "n ln n",
-        fails: "tells anything else in which the two sets differ; the interval knows one encoder, not the spread of seeds",
+        fails: "tells anything else in which the two sets differ; the interval knows one encoder, not the \
+                  spread of seeds",
     },
     Function {
         name: "class_rate_terms",
@@ -75,7 +78,8 @@ pub const FUNCTIONS: &[Function] = &[
     Function {
         name: "onsets",
         title: "Onset of a curve",
-        formula: "the checkpoints at which no change after them is rejected, by replicates of the images; family-wise p over stages",
+        formula: "the checkpoints at which no change after them is rejected, by replicates of the images; \
+                  family-wise p over stages",
         paper: "test inversion: docs/decisions/0004-onset.md",
         takes: "a number an image, stage and checkpoint",
         cost: "replicates of the curves",
@@ -97,7 +101,8 @@ pub const FUNCTIONS: &[Function] = &[
         paper: "Critical periods, ICLR 2026, openreview UxIRc97ecL",
         takes: "a checkpoint of Lethe with its state (`lethe diagnose --fisher`)",
         cost: "a backward pass a batch",
-        fails: "a variant: gradients of batches, since a contrastive loss has no likelihood of one image; differs with batch size",
+        fails: "a variant: gradients of batches, since a contrastive loss has no likelihood of one image; \
+                  differs with batch size",
     },
 ];
 

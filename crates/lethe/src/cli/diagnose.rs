@@ -47,8 +47,8 @@ pub(super) struct Args {
     /// Recipe of the view pairs: simclr, byol or vicreg [default: the method's own]
     #[arg(long, value_name = "NAME")]
     augmentation: Option<String>,
-    /// Also the trace of the Fisher information of the training's loss, stage by stage: backward passes of eight batches a
-    /// checkpoint, of checkpoints of Lethe that have their state beside them
+    /// Also the trace of the Fisher information of the training's loss, stage by stage: backward passes of eight batches
+    /// a checkpoint, of checkpoints of Lethe that have their state beside them
     #[arg(long)]
     fisher: bool,
     #[arg(long, default_value_t = 0)]
