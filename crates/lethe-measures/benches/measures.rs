@@ -79,6 +79,13 @@ fn pairs(c: &mut Criterion) {
     let mut group = c.benchmark_group("pairs");
     group.sample_size(10);
     group.bench_function("2500 in closed form, with R", |b| b.iter(|| pair_rates(black_box(z.view()), 0.5)));
+    let many = Array2::from_shape_fn((10 * ROWS, COLUMNS), |(i, j)| z[(i % ROWS, j)] + (i / ROWS) as f64 * 1e-3);
+    group.bench_function("25000 in closed form", |b| {
+        let compressed = MEASURES.iter().find(|measure| measure.name == "compressed_rate").expect("a measure");
+        b.iter(|| {
+            (compressed.of)(&Rows::new(black_box(many.view()), Groups::Pairs, 0.5).expect("fine rows")).expect("rates")
+        });
+    });
     group.bench_function("25 by 512 x 512 determinants", |b| b.iter(|| compressed_by_determinants(black_box(&z), 25)));
     group.finish();
 }

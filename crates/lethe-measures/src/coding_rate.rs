@@ -1,12 +1,15 @@
 //! Coding rate, compressed rate and coding rate reduction: Yu et al. 2020, "Learning Diverse and Discriminative
 //! Representations via the Principle of Maximal Coding Rate Reduction" (MCR^2, arXiv 2006.08558), equations 2 to 4.
 
-use ndarray::{Array2, ArrayView2, Axis, Zip, s};
+use ndarray::{Array2, ArrayView2, Axis, s};
 use rayon::prelude::*;
 
 use crate::error::{MeasureError, Result, positive};
-use crate::rows::{Groups, check, check_labels, check_views, unit_rows};
+use crate::rows::{check, check_labels, check_views, unit_rows};
 use crate::spectrum;
+
+/// Pairs that one thread takes at a time.
+const CHUNK: usize = 256;
 
 /// The three numbers belong together and depend on `eps2`, `n` and `d`: compare only where all three are the same.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,7 +47,8 @@ pub fn class_rates(z: ArrayView2<f64>, labels: &[u32], eps2: f64) -> Result<Rate
     checked(z, eps2)?;
     check_labels(z.nrows(), labels)?;
     let unit = unit_rows(z)?;
-    rates(unit.view(), Groups::Labels(labels), eps2)
+    let ((coding_rate, compressed_rate), _) = by_class(unit.view(), labels, eps2);
+    Ok(Rates { coding_rate, compressed_rate })
 }
 
 /// R, and R_c with the two views of an image as a group: row `i` and row `i + n/2` of `z` `[n, d]`.
@@ -57,26 +61,12 @@ pub fn class_rates(z: ArrayView2<f64>, labels: &[u32], eps2: f64) -> Result<Rate
 pub fn pair_rates(z: ArrayView2<f64>, eps2: f64) -> Result<Rates> {
     checked(z, eps2)?;
     check_views(z.nrows(), 2)?;
-    let unit = unit_rows(z)?;
-    rates(unit.view(), Groups::Pairs, eps2)
+    Ok(Rates { coding_rate: of_unit(unit_rows(z)?.view(), eps2), compressed_rate: compressed_by_pair(z, eps2)? })
 }
 
 pub(crate) fn checked(z: ArrayView2<f64>, eps2: f64) -> Result<()> {
     check(z)?;
     positive("eps2", eps2)
-}
-
-fn rates(unit: ArrayView2<f64>, groups: Groups, eps2: f64) -> Result<Rates> {
-    Ok(Rates { coding_rate: of_unit(unit, eps2), compressed_rate: compressed(unit, groups, eps2)? })
-}
-
-/// R_c of unit rows whose groups have been checked.
-pub(crate) fn compressed(unit: ArrayView2<f64>, groups: Groups, eps2: f64) -> Result<f64> {
-    match groups {
-        Groups::None => Err(MeasureError::NoGroups),
-        Groups::Pairs => Ok(compressed_by_pair(unit, eps2)),
-        Groups::Labels(labels) => Ok(compressed_by_class(unit, labels, eps2)),
-    }
 }
 
 fn of_unit(unit: ArrayView2<f64>, eps2: f64) -> f64 {
@@ -89,24 +79,48 @@ pub(crate) fn of_gram(unit: ArrayView2<f64>, gram: &Array2<f64>, eps2: f64) -> f
     0.5 * spectrum::log_det_identity_plus_gram(d as f64 / (n as f64 * eps2), gram, n.max(d))
 }
 
-fn compressed_by_class(unit: ArrayView2<f64>, labels: &[u32], eps2: f64) -> f64 {
-    let mut by_label: Vec<usize> = (0..labels.len()).collect();
+/// R and R_c of unit rows whose labels have been checked. The Gram matrix of all rows is the sum of those of the
+/// classes, and given too, where each has more rows than columns.
+pub(crate) fn by_class(unit: ArrayView2<f64>, labels: &[u32], eps2: f64) -> ((f64, f64), Option<Array2<f64>>) {
+    let (n, d) = unit.dim();
+    let mut by_label: Vec<usize> = (0..n).collect();
     by_label.sort_by_key(|&row| labels[row]);
     let classes: Vec<&[usize]> = by_label.chunk_by(|&i, &j| labels[i] == labels[j]).collect();
-    let parts: Vec<f64> = classes
-        .into_par_iter()
-        .map(|rows| rows.len() as f64 * of_unit(unit.select(Axis(0), rows).view(), eps2))
-        .collect();
-    parts.iter().sum::<f64>() / unit.nrows() as f64
+    if classes.iter().any(|rows| rows.len() < d) {
+        let of_class = |rows: &[usize]| rows.len() as f64 * of_unit(unit.select(Axis(0), rows).view(), eps2);
+        let parts: Vec<f64> = classes.into_par_iter().map(of_class).collect();
+        return ((of_unit(unit, eps2), parts.iter().sum::<f64>() / n as f64), None);
+    }
+    let (mut gram, mut sum) = (Array2::zeros((d, d)), 0.0);
+    for rows in classes {
+        let class = unit.select(Axis(0), rows);
+        let of_class = spectrum::gram(class.view());
+        sum += rows.len() as f64 * of_gram(class.view(), &of_class, eps2);
+        gram += &of_class;
+    }
+    ((of_gram(unit, &gram, eps2), sum / n as f64), Some(gram))
 }
 
-fn compressed_by_pair(unit: ArrayView2<f64>, eps2: f64) -> f64 {
-    let (n, d) = unit.dim();
+/// R_c of raw rows whose number is even.
+pub(crate) fn compressed_by_pair(z: ArrayView2<f64>, eps2: f64) -> Result<f64> {
+    let (n, d) = z.dim();
     let k = d as f64 / (2.0 * eps2);
-    let (first, second) = (unit.slice(s![..n / 2, ..]), unit.slice(s![n / 2.., ..]));
-    let sum = Zip::from(first.rows()).and(second.rows()).fold(0.0, |sum, u, v| {
-        let c = u.dot(&v);
-        sum + 0.5 * ((k * (1.0 - c)).ln_1p() + (k * (1.0 + c)).ln_1p())
-    });
-    sum / (n / 2) as f64
+    let chunks: Vec<usize> = (0..n / 2).step_by(CHUNK).collect();
+    let of_chunk = |&start: &usize| {
+        let end = (start + CHUNK).min(n / 2);
+        let mut sum = 0.0;
+        for (i, (u, v)) in
+            z.slice(s![start..end, ..]).outer_iter().zip(z.slice(s![n / 2 + start.., ..]).outer_iter()).enumerate()
+        {
+            let [uu, vv] = [u, v].map(|row| row.dot(&row).sqrt());
+            if uu == 0.0 || vv == 0.0 {
+                return Err(MeasureError::ZeroRow { row: start + i + if uu == 0.0 { 0 } else { n / 2 } });
+            }
+            let c = u.dot(&v) / uu / vv;
+            sum += 0.5 * ((k * (1.0 - c)).ln_1p() + (k * (1.0 + c)).ln_1p());
+        }
+        Ok(sum)
+    };
+    let sums = chunks.par_iter().map(of_chunk).collect::<Result<Vec<f64>>>()?;
+    Ok(sums.iter().sum::<f64>() / (n / 2) as f64)
 }

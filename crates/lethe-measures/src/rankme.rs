@@ -23,7 +23,7 @@ pub fn rankme(z: ArrayView2<f64>) -> Result<f64> {
 }
 
 pub(crate) fn of_rows(rows: &Rows) -> Result<f64> {
-    of_singular_values(&rows.singular_values())
+    of_singular_values(rows.singular_values())
 }
 
 fn of_singular_values(values: &[f64]) -> Result<f64> {

@@ -39,11 +39,14 @@ pub struct Rows<'a> {
     pub(crate) eps2: f64,
     unit: OnceCell<Array2<f64>>,
     unit_gram: OnceCell<Array2<f64>>,
-    centred: OnceCell<Vec<f64>>,
+    /// Singular values of the raw and of the centred rows.
+    spectra: OnceCell<(Vec<f64>, Vec<f64>)>,
     clusterings: OnceCell<Vec<Clustering>>,
     coding_rate: OnceCell<f64>,
-    compressed_rate: OnceCell<f64>,
-    gram: OnceCell<Array2<f64>>,
+    /// R_c.
+    of_pairs: OnceCell<f64>,
+    /// R and R_c.
+    by_class: OnceCell<(f64, f64)>,
     /// Nothing where the measures of pairs each go their own way.
     together: Option<Together>,
 }
@@ -74,11 +77,11 @@ impl<'a> Rows<'a> {
             eps2,
             unit: OnceCell::new(),
             unit_gram: OnceCell::new(),
-            centred: OnceCell::new(),
+            spectra: OnceCell::new(),
             clusterings: OnceCell::new(),
             coding_rate: OnceCell::new(),
-            compressed_rate: OnceCell::new(),
-            gram: OnceCell::new(),
+            of_pairs: OnceCell::new(),
+            by_class: OnceCell::new(),
             together: None,
         })
     }
@@ -121,53 +124,58 @@ impl<'a> Rows<'a> {
     }
 
     /// Singular values of the raw matrix, largest first.
-    pub(crate) fn singular_values(&self) -> Vec<f64> {
-        spectrum::singular_values_by(self.z, self.gram().clone())
+    pub(crate) fn singular_values(&self) -> &[f64] {
+        &self.spectra().0
     }
 
     /// Singular values of the column-centred matrix, largest first.
     pub(crate) fn centred_singular_values(&self) -> Result<&[f64]> {
-        kept(&self.centred, || {
-            let values = match self.centred_gram() {
-                Some((mean, gram)) => spectrum::singular_values_of_tall(|| &self.z - &mean, self.z.dim(), gram),
-                None => return centred_singular_values(self.z),
+        let values = &self.spectra().1;
+        if values[0] > 0.0 { Ok(values) } else { Err(MeasureError::NoVariance) }
+    }
+
+    /// Of the raw matrix and of the column-centred one. An eigenvalue solver takes one thread, so the two cost hardly
+    /// more than one.
+    fn spectra(&self) -> &(Vec<f64>, Vec<f64>) {
+        self.spectra.get_or_init(|| {
+            let (z, gram) = (self.z, spectrum::small_gram(self.z));
+            let centred = centred_gram(z, &gram);
+            let centred = || match centred {
+                Some((mean, gram)) => spectrum::singular_values_of_tall(|| &z - &mean, z.dim(), gram),
+                None => around_mean(z),
             };
-            if values[0] > 0.0 { Ok(values) } else { Err(MeasureError::NoVariance) }
-        })
-        .map(Vec::as_slice)
-    }
-
-    fn gram(&self) -> &Array2<f64> {
-        self.gram.get_or_init(|| spectrum::small_gram(self.z))
-    }
-
-    /// The mean row, and the Gram matrix of the centred rows by that of the raw ones: where rows are many, and their
-    /// mean is short enough for the difference to keep its digits.
-    fn centred_gram(&self) -> Option<(Array1<f64>, Array2<f64>)> {
-        let (n, d) = self.z.dim();
-        if n < d {
-            return None;
-        }
-        let mean = self.z.mean_axis(Axis(0)).expect("checked: at least one row");
-        let raw = self.gram();
-        let short = n as f64 * mean.dot(&mean) <= 0.5 * raw.diag().sum();
-        short.then(|| {
-            let mut gram = raw.clone();
-            for (mut row, &a) in gram.outer_iter_mut().zip(&mean) {
-                row.scaled_add(-(n as f64) * a, &mean);
-            }
-            (mean, gram)
+            rayon::join(|| spectrum::singular_values_by(z, gram), centred)
         })
     }
 
     /// R.
     pub(crate) fn coding_rate(&self) -> Result<f64> {
-        kept(&self.coding_rate, || Ok(coding_rate::of_gram(self.unit()?, self.unit_gram()?, self.eps2))).copied()
+        kept(&self.coding_rate, || match self.groups {
+            Groups::Labels(labels) => Ok(self.by_class(labels)?.0),
+            _ => Ok(coding_rate::of_gram(self.unit()?, self.unit_gram()?, self.eps2)),
+        })
+        .copied()
     }
 
     /// R_c.
     pub(crate) fn compressed_rate(&self) -> Result<f64> {
-        kept(&self.compressed_rate, || coding_rate::compressed(self.unit()?, self.groups, self.eps2)).copied()
+        match self.groups {
+            Groups::None => Err(MeasureError::NoGroups),
+            Groups::Pairs => kept(&self.of_pairs, || coding_rate::compressed_by_pair(self.z, self.eps2)).copied(),
+            Groups::Labels(labels) => Ok(self.by_class(labels)?.1),
+        }
+    }
+
+    /// R and R_c.
+    fn by_class(&self, labels: &[u32]) -> Result<(f64, f64)> {
+        kept(&self.by_class, || {
+            let (rates, gram) = coding_rate::by_class(self.unit()?, labels, self.eps2);
+            if let Some(gram) = gram {
+                self.unit_gram.get_or_init(|| gram);
+            }
+            Ok(rates)
+        })
+        .copied()
     }
 }
 
@@ -222,7 +230,30 @@ fn length(row: ArrayView1<f64>) -> f64 {
 }
 
 pub(crate) fn centred_singular_values(z: ArrayView2<f64>) -> Result<Vec<f64>> {
-    let mean = z.mean_axis(Axis(0)).expect("checked: at least one row");
-    let values = spectrum::singular_values((&z - &mean).view());
+    let values = around_mean(z);
     if values[0] > 0.0 { Ok(values) } else { Err(MeasureError::NoVariance) }
+}
+
+/// Singular values of the column-centred rows; all 0 where there is no variance.
+fn around_mean(z: ArrayView2<f64>) -> Vec<f64> {
+    let mean = z.mean_axis(Axis(0)).expect("checked: at least one row");
+    spectrum::singular_values((&z - &mean).view())
+}
+
+/// The mean row, and the Gram matrix of the centred rows by that of the raw ones: where rows are many, and their mean is
+/// short enough for the difference to keep its digits.
+fn centred_gram(z: ArrayView2<f64>, raw: &Array2<f64>) -> Option<(Array1<f64>, Array2<f64>)> {
+    let (n, d) = z.dim();
+    if n < d {
+        return None;
+    }
+    let mean = z.mean_axis(Axis(0)).expect("checked: at least one row");
+    let short = n as f64 * mean.dot(&mean) <= 0.5 * raw.diag().sum();
+    short.then(|| {
+        let mut gram = raw.clone();
+        for (mut row, &a) in gram.outer_iter_mut().zip(&mean) {
+            row.scaled_add(-(n as f64) * a, &mean);
+        }
+        (mean, gram)
+    })
 }
