@@ -8,7 +8,7 @@ use lethe::encoders::{EncoderSpec, Part, Stem};
 use lethe::methods;
 use lethe::nn::Mode;
 use lethe::rng::{Purpose, once};
-use lethe::undo::{self, Problem, Settings, hypergradient::HYPERGRADIENTS};
+use lethe::undo::{self, Batch, Problem, Settings, hypergradient::HYPERGRADIENTS};
 use tch::{Device, Kind, Tensor};
 
 fn steps(criterion: &mut Criterion) {
@@ -35,11 +35,16 @@ fn steps(criterion: &mut Criterion) {
                 w.gradients(&loss.total, false).expect("gradients")
             });
         });
-        let step = undo::find("umm").expect("a repair").step;
+        let step = undo::find("umm").expect("a repair").training.as_ref().expect("one that trains").step;
         for entry in HYPERGRADIENTS {
             let settings = Settings { hypergradient: entry.name.into(), ..Settings::default() };
-            let problem = Problem { method: method.as_ref(), late: &late, settings: &settings };
-            group.bench_function(entry.name, |b| b.iter(|| step(&problem, &w, &features()).expect("a step").gradients));
+            let problem = Problem { method: method.as_ref(), late: &late, settings: &settings, teacher: None };
+            group.bench_function(entry.name, |b| {
+                b.iter(|| {
+                    let early = features();
+                    step(&problem, &w, &Batch { images: &early, early: &early }).expect("a step").gradients
+                });
+            });
         }
         group.finish();
     }

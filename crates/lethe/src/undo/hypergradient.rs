@@ -30,6 +30,8 @@ pub struct Entry {
     pub title: &'static str,
     pub paper: &'static str,
     pub of: Hypergradient,
+    /// How many inner gradients it costs with K inner steps; one through the graph of another counts as three.
+    pub inner_gradients: fn(usize) -> usize,
 }
 
 pub const HYPERGRADIENTS: &[Entry] = &[
@@ -38,20 +40,29 @@ pub const HYPERGRADIENTS: &[Entry] = &[
         title: "Hessian-vector products by differences from the inner gradients at hand",
         paper: "docs/decisions/0003",
         of: forward_difference,
+        inner_gradients: |steps| 2 * steps,
     },
     Entry {
         name: "finite-difference",
         title: "Hessian-vector products by central differences",
         paper: "DARTS, arXiv 1806.09055",
         of: finite_difference,
+        inner_gradients: |steps| 3 * steps,
     },
     Entry {
         name: "exact",
         title: "Hessian-vector products by another backward pass",
         paper: "MAML, arXiv 1703.03400",
         of: exact,
+        inner_gradients: |steps| 4 * steps,
     },
-    Entry { name: "first-order", title: "inner Hessian left out", paper: "DARTS, arXiv 1806.09055", of: first_order },
+    Entry {
+        name: "first-order",
+        title: "inner Hessian left out",
+        paper: "DARTS, arXiv 1806.09055",
+        of: first_order,
+        inner_gradients: |steps| steps,
+    },
 ];
 
 /// # Errors

@@ -3,19 +3,33 @@
 
 use std::cell::OnceCell;
 
-use tch::Tensor;
-
 use super::hypergradient::{self, Bilevel};
-use super::{Problem, Repair, Step, inner, outer};
+use super::repair::{Batch, Forward, Repair, Step, Training, Trains, given};
+use super::{Problem, Settings, inner, others, outer};
 use crate::error::Result;
 use crate::nn::{Mode, Weights};
 
-pub(super) const REPAIR: Repair =
-    Repair { name: "umm", title: "Undoing Memorization Mechanism", paper: "arXiv 2410.00772", step };
+pub(super) const REPAIR: Repair = Repair {
+    name: "umm",
+    title: "Undoing Memorization Mechanism",
+    paper: "arXiv 2410.00772",
+    others: others::none,
+    start: given,
+    training: Some(Training { trains: Trains::Late, step, cost }),
+};
+
+/// A gradient of the inner objective takes the convolutions of 6 forward passes of the late part with the alignment, of
+/// second order, and of 3 without (docs/decisions/0003).
+fn cost(settings: &Settings, forward: &Forward) -> f64 {
+    let inner = if settings.beta == 0.0 { 3.0 } else { 6.0 };
+    let inner_gradients =
+        hypergradient::find(&settings.hypergradient).map_or(0, |entry| (entry.inner_gradients)(settings.inner_steps));
+    forward.early + forward.late * (3.0 + inner * inner_gradients as f64)
+}
 
 /// The hypergradient at `w`. Batch-norm updates its running statistics in the pass at `w`, as a plain step does; the
 /// passes at other weights leave them alone.
-fn step(problem: &Problem, w: &Weights, early: &[Tensor]) -> Result<Step> {
+fn step(problem: &Problem, w: &Weights, &Batch { early, .. }: &Batch) -> Result<Step> {
     let settings = problem.settings;
     let at_w = OnceCell::new();
     let at_end = OnceCell::new();
