@@ -1,5 +1,7 @@
 //! UMM: its objectives and one whole step against PyTorch, its hypergradients against theory, its loop against promises.
 
+use std::ops::ControlFlow;
+
 use lethe::encoders::{Encoder, EncoderSpec, Part, Stem};
 use lethe::methods::{self, Method};
 use lethe::nn::{Gradients, Mode, Weights, is_buffer};
@@ -7,7 +9,7 @@ use lethe::rng::{Purpose, once};
 use lethe::undo::alignment::{alignment, divergence_from_uniform};
 use lethe::undo::coding_rate::{coding_rate, pair_coding_rate_reduction};
 use lethe::undo::hypergradient::{self, Bilevel, Hypergradient};
-use lethe::undo::{Batches, Problem, Settings, StepRow, Subject, Undone, inner::inner, outer::outer, undo};
+use lethe::undo::{Batches, Event, Problem, Settings, StepRow, Subject, Undone, inner::inner, outer::outer, undo};
 use tch::{Device, Kind, Tensor};
 
 use crate::golden::{assert_close, load, relative_error};
@@ -69,9 +71,11 @@ impl Case {
             Box::new(std::iter::once(Ok(self.views.iter().map(Tensor::shallow_clone).collect())))
         };
         let batches = Batches { per_epoch: 1, epoch: &mut epoch };
-        let undone = undo(&self.subject(), settings, batches, &mut |row| {
-            rows.push(row.clone());
-            Ok(())
+        let undone = undo(&self.subject(), settings, batches, None, &mut |event| {
+            if let Event::Step(row) = event {
+                rows.push(row.clone());
+            }
+            Ok(ControlFlow::Continue(()))
         });
         (undone.unwrap(), rows)
     }
@@ -566,9 +570,11 @@ mod the_loop {
         let batches = Batches { per_epoch: 1, epoch: &mut epoch };
         let settings = Settings { epochs: 40, ..Settings::default() };
         let mut rows = Vec::new();
-        let undone = undo(&case.subject(), &settings, batches, &mut |row| {
-            rows.push(row.step);
-            Ok(())
+        let undone = undo(&case.subject(), &settings, batches, None, &mut |event| {
+            if let Event::Step(row) = event {
+                rows.push(row.step);
+            }
+            Ok(ControlFlow::Continue(()))
         })
         .unwrap();
         let stopped = undone.stopped.expect("it stops");
@@ -586,7 +592,8 @@ mod the_loop {
         let case = Case::simclr(Kind::Float, 8);
         let what = |settings: Settings| {
             let batches = Batches { per_epoch: 1, epoch: &mut |_| Box::new(std::iter::empty()) };
-            let error = undo(&case.subject(), &settings, batches, &mut |_| Ok(())).unwrap_err();
+            let error =
+                undo(&case.subject(), &settings, batches, None, &mut |_| Ok(ControlFlow::Continue(()))).unwrap_err();
             assert_eq!(error.exit.code(), 2);
             error.what
         };
