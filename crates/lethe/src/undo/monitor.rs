@@ -155,7 +155,7 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// Chooses the epoch to keep, and when to stop; docs/decisions/0007 argues it.
+/// Chooses the epoch to keep, and when to stop; docs/decisions/0009 argues it.
 ///
 /// Kept is the epoch with the smallest memorisation gap among those whose view retrieval on unseen images is not
 /// measurably below that of the given checkpoint, which is among them. A repair ends after two epochs in a row that are
