@@ -259,7 +259,7 @@ def plots(path):
                 axis.grid(alpha=0.3)
         figure.supylabel(title)
         figure.supxlabel("epoch")
-        axes[0][0].legend(fontsize=8)
+        figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=len(STAGES))
         figure.savefig(folder / f"{name}.png", dpi=80)
         pyplot.close(figure)
 
