@@ -29,6 +29,8 @@ Commands:
   trial PLAN.toml [--out DIR] [--jobs N] [--only GLOB] [--lethe PATH] [--set NAME=VALUE] ..
                    Train, repair and judge every cell BASE/REPAIR/SEED of a plan, a line each in PLAN.jsonl beside it; it
                    goes on where it stopped. The rest lies in DIR (target/trial/PLAN); --set fills {NAME} in the plan
+  trial PLAN.toml --table
+                   What PLAN.jsonl says, in Markdown, and the plot PLAN.svg
   help             This text
 
 Example:

@@ -1,8 +1,11 @@
 //! `cargo xtask trial`: trains, repairs and judges every cell of a plan, and draws up what came of it.
 
 mod cell;
+mod front;
 mod plan;
 mod results;
+mod statistics;
+mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -76,6 +79,9 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<()> {
     let arguments = parse(arguments)?;
     let plan = Plan::read(&arguments.plan)?;
     let lines = beside(&arguments.plan, "jsonl")?;
+    if arguments.table {
+        return draw_up(&arguments.plan, &plan, &Results::read(&lines, &plan)?);
+    }
     let out = match &arguments.out {
         Some(out) => std::path::absolute(out).at(out)?,
         None => root.join("target/trial").join(arguments.plan.file_stem().unwrap_or_default()),
@@ -112,6 +118,16 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<()> {
         0 => Ok(()),
         failed => Err(Failure::new(format!("{failed} of {all} cells failed")).hint("run it again for these alone")),
     }
+}
+
+/// Prints the tables, and writes the plot beside the plan.
+fn draw_up(path: &Path, plan: &Plan, results: &Results) -> Result<()> {
+    print!("{}", table::markdown(plan, results));
+    if let Some(front) = &plan.front {
+        let picture = beside(path, "svg")?;
+        fs::write(&picture, front::draw(plan, front, results)).at(&picture)?;
+    }
+    Ok(())
 }
 
 /// `--lethe`, or that of this clone, built where it is missing.
