@@ -23,6 +23,11 @@ pub(crate) const STAGES: &str = "stage2,stage4";
 #[serde(deny_unknown_fields)]
 pub(crate) struct Plan {
     pub(crate) seeds: Vec<u64>,
+    /// What bases have in common.
+    #[serde(default)]
+    pretrain: toml::Table,
+    #[serde(default)]
+    undo: toml::Table,
     #[serde(rename = "base")]
     pub(crate) bases: Vec<Base>,
     #[serde(rename = "repair")]
@@ -42,9 +47,10 @@ pub(crate) struct Base {
     pub(crate) data: String,
     /// Images of the same source that it is not trained on.
     pub(crate) unseen: String,
-    /// More flags of `lethe pretrain`.
+    /// More flags of `lethe pretrain`, over those that bases have in common.
+    #[serde(default)]
     pub(crate) pretrain: toml::Table,
-    /// Flags of `lethe undo` for every repair of this base.
+    /// Flags of `lethe undo` for every repair of this base, over those that bases have in common.
     #[serde(default)]
     pub(crate) undo: toml::Table,
 }
@@ -117,9 +123,19 @@ impl Cell<'_> {
 impl Plan {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path).at(path)?;
-        let plan: Self = toml::from_str(&text)
-            .map_err(|error| Failure::usage(format!("{}: {error}", path.display()), "cargo xtask help"))?;
-        plan.check().map_err(|what| Failure::usage(format!("{}: {what}", path.display()), "cargo xtask help"))?;
+        Self::parse(&text).map_err(|what| Failure::usage(format!("{}: {what}", path.display()), "cargo xtask help"))
+    }
+
+    pub(crate) fn parse(text: &str) -> std::result::Result<Self, String> {
+        let mut plan: Self = toml::from_str(text).map_err(|error| error.to_string())?;
+        for base in &mut plan.bases {
+            for (own, common) in [(&mut base.pretrain, &plan.pretrain), (&mut base.undo, &plan.undo)] {
+                for (key, value) in common {
+                    own.entry(key).or_insert_with(|| value.clone());
+                }
+            }
+        }
+        plan.check()?;
         Ok(plan)
     }
 
@@ -265,13 +281,24 @@ mod tests {
     }
 
     #[test]
+    fn bases_take_what_they_have_in_common_and_their_own_goes_over_it() {
+        let text = "seeds = [0]
+            pretrain = { epochs = 5, encoder = 'e' }
+            base = [{ name = 'a', method = 'm', data = 'd', unseen = 'u', pretrain = { epochs = 7 } }]
+            repair = []
+            judge = []";
+        let base = &Plan::parse(text).unwrap().bases[0];
+        assert_eq!(base.pretrain.to_string(), "encoder = \"e\"\nepochs = 7\n");
+    }
+
+    #[test]
     fn plans_that_cannot_be_meant_are_refused() {
         let plan = |more: &str| {
             let base = "seeds = [0]\n[[base]]\nname = 'a'\nmethod = 'simclr'\ndata = 'd'\nunseen = 'u'\npretrain = { epochs = 1, encoder = 'e' }\n";
             let text = format!(
                 "{base}[[repair]]\nname = 'nothing'\n[[judge]]\nname = 'j'\nbank = 'b'\nquestion = 'q'\nprotocols = 'linear'\n{more}"
             );
-            toml::from_str::<Plan>(&text).map_err(|error| error.message().to_owned()).and_then(|plan| plan.check())
+            Plan::parse(&text).map(drop)
         };
         assert_eq!(plan(""), Ok(()));
         assert_eq!(plan("[[repair]]\nname = 'nothing'"), Err("repair nothing is there twice".into()));

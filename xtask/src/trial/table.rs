@@ -29,7 +29,8 @@ pub(crate) fn mean(values: &BTreeMap<u64, f64>) -> Option<f64> {
 pub(crate) fn markdown(plan: &Plan, results: &Results) -> String {
     let mut text = format!("{} of {} cells.\n", results.by_cell.len(), plan.cells().len());
     text += &primary(plan, results);
-    for base in &plan.bases {
+    let has_lines = |base: &&Base| results.by_cell.values().any(|line| line["base"] == base.name.as_str());
+    for base in plan.bases.iter().filter(has_lines) {
         text += &of_base(plan, results, base);
     }
     text
@@ -151,7 +152,7 @@ mod tests {
 
     #[test]
     fn differences_are_paired_by_seed_and_corrected_in_the_plans_family() {
-        let plan: Plan = toml::from_str(
+        let plan = Plan::parse(
             "seeds = [0, 1, 2, 3]
             base = [{ name = 'b', method = 'simclr', data = 'd', unseen = 'u', pretrain = { encoder = 'e', epochs = 1 } }]
             repair = [{ name = 'nothing' }, { name = 'umm' }, { name = 'continue' }]
