@@ -21,6 +21,7 @@ name = "tiny"
 method = "simclr"
 data = "{what}:n=64,size=16,seed={seed}1"
 unseen = "{what}:n=64,size=16,seed={seed}2"
+held-out = "{what}:n=64,size=16,seed={seed}5"
 
 [[repair]]
 name = "nothing"
@@ -31,6 +32,7 @@ flags = { repair = "continue", lr = 1e-3 }
 
 [[repair]]
 name = "wrong"
+diagnose-run = true
 flags = { repair = "continue", split = "stage9" }
 
 [[judge]]
@@ -134,6 +136,12 @@ fn a_killed_trial_goes_on_where_it_stopped() {
             assert!(plain["accuracy"]["corrupted"][protocol][stage].is_f64(), "{protocol} {stage}");
         }
     }
+
+    // The diagnosis of a run, for the repair that asked for it, is on the images held out.
+    let diagnosis = fs::read_to_string(trial.path("out/tiny/1/run/diagnosis/diagnosis.json")).expect("a diagnosis");
+    let diagnosis: Value = serde_json::from_str(&diagnosis).expect("JSON");
+    assert_eq!(diagnosis["settings"]["unseen"], "shapes:n=64,size=16,seed=15");
+    assert_eq!(diagnosis["checkpoints"].as_array().map(Vec::len), Some(3));
 
     // Once more: only what failed is tried again.
     let before = fs::read(trial.path("plan.jsonl")).expect("lines");

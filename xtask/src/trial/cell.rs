@@ -25,18 +25,22 @@ impl Workshop<'_> {
         self.out.join(&cell.base.name).join(cell.seed.to_string())
     }
 
-    fn values(&self, cell: &Cell) -> Values {
+    fn values(&self, cell: &Cell) -> Result<Values> {
         let mut values = self.set.clone();
         values.insert("seed".into(), cell.seed.to_string());
         values.insert("run".into(), text(&self.base_folder(cell).join("run")));
-        values
+        if let Some(held_out) = &cell.base.held_out {
+            let held_out = fill(held_out, &values)?;
+            values.insert("held-out".into(), held_out);
+        }
+        Ok(values)
     }
 
     /// Fills every template of the plan, so that one that cannot be filled is told before the work.
     pub(crate) fn check(&self) -> Result<()> {
         for cell in self.plan.cells() {
             self.pretrain_flags(&cell)?;
-            let values = self.values(&cell);
+            let values = self.values(&cell)?;
             flags(&cell.base.undo, &values)?;
             flags(&cell.repair.flags, &values)?;
             fill(&cell.base.unseen, &values)?;
@@ -49,7 +53,7 @@ impl Workshop<'_> {
     }
 
     fn pretrain_flags(&self, cell: &Cell) -> Result<Vec<String>> {
-        let values = self.values(cell);
+        let values = self.values(cell)?;
         let own = ["--method".into(), cell.base.method.clone(), "--data".into(), fill(&cell.base.data, &values)?];
         let mut all = Vec::from(own);
         all.extend(flags(&cell.base.pretrain, &values)?);
@@ -76,11 +80,23 @@ impl Workshop<'_> {
         last_checkpoint(&run)
     }
 
+    /// Diagnoses all checkpoints of the base, for repairs that choose by it.
+    fn diagnose_run(&self, cell: &Cell) -> Result<()> {
+        let folder = self.base_folder(cell);
+        let _lock = Lock::wait(&folder.join("lock"))?;
+        let run = folder.join("run");
+        let held_out = self.values(cell)?.remove("held-out").expect("the plan was checked");
+        let mut args: Vec<String> = vec!["diagnose".into(), text(&run), "--unseen".into(), held_out];
+        args.extend(["--seed".into(), cell.seed.to_string(), "--threads".into(), "1".into()]);
+        args.extend(["--out".into(), text(&run.join("diagnosis"))]);
+        Step { folder: &folder, name: "diagnose".to_owned() }.make(&self.lethe, &args, &["--overwrite".into()])
+    }
+
     /// Makes the cell, of which steps that stand already are not made again, and gives its line.
     pub(crate) fn run(&self, cell: &Cell, base: &Path) -> Result<Value> {
         let folder = self.base_folder(cell).join(&cell.repair.name);
         fs::create_dir_all(&folder).at(&folder)?;
-        let values = self.values(cell);
+        let values = self.values(cell)?;
         let data = fill(&cell.base.data, &values)?;
         let last = ["--seed".into(), cell.seed.to_string(), "--threads".into(), "1".into()];
         let step = |name: &str| Step { folder: &folder, name: name.to_owned() };
@@ -88,6 +104,9 @@ impl Workshop<'_> {
         let (checkpoint, undo) = if cell.repair.name == NOTHING {
             (base.to_owned(), Value::Null)
         } else {
+            if cell.repair.diagnose_run {
+                self.diagnose_run(cell)?;
+            }
             let mut args: Vec<String> = vec!["undo".into(), text(base), "--data".into(), data.clone()];
             if !cell.repair.flags.contains_key("repair") {
                 args.extend(["--repair".into(), cell.repair.name.clone()]);

@@ -17,8 +17,8 @@ pub(crate) const NOTHING: &str = "nothing";
 /// The stages whose accuracies a cell keeps: the usual cut and the last one.
 pub(crate) const STAGES: &str = "stage2,stage4";
 
-/// A plan in TOML. Texts may hold `{seed}`, in flags of a repair also `{run}` (the folder of the base's run), and
-/// `{NAME}` for every `--set NAME=VALUE`.
+/// A plan in TOML. Texts may hold `{seed}`, and `{NAME}` for every `--set NAME=VALUE`; flags of a repair also `{run}`, the
+/// folder of the base's run, and `{held-out}`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Plan {
@@ -45,8 +45,11 @@ pub(crate) struct Base {
     pub(crate) name: String,
     pub(crate) method: String,
     pub(crate) data: String,
-    /// Images of the same source that it is not trained on.
+    /// Images of the same source that it is not trained on: what memorisation is judged by.
     pub(crate) unseen: String,
+    /// Others, which repairs may look at.
+    #[serde(rename = "held-out")]
+    pub(crate) held_out: Option<String>,
     /// More flags of `lethe pretrain`, over those that bases have in common.
     #[serde(default)]
     pub(crate) pretrain: toml::Table,
@@ -59,6 +62,9 @@ pub(crate) struct Base {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Repair {
     pub(crate) name: String,
+    /// Whether it chooses by the diagnosis of the base's run, on the images held out.
+    #[serde(default, rename = "diagnose-run")]
+    pub(crate) diagnose_run: bool,
     /// Flags of `lethe undo`; `repair` is the name unless told.
     #[serde(default)]
     pub(crate) flags: toml::Table,
@@ -157,8 +163,14 @@ impl Plan {
             }
         }
         for base in &self.bases {
-            for key in ["epochs", "encoder"].iter().filter(|key| !base.pretrain.contains_key(**key)) {
+            if let Some(key) = ["epochs", "encoder"].iter().find(|key| !base.pretrain.contains_key(**key)) {
                 return Err(format!("base {}: pretrain lacks {key}", base.name));
+            }
+            if base.held_out.is_none() && self.repairs.iter().any(|repair| repair.diagnose_run) {
+                return Err(format!(
+                    "base {}: a repair needs the run's diagnosis, so held-out must be there",
+                    base.name
+                ));
             }
         }
         let globs =
@@ -308,6 +320,9 @@ mod tests {
         );
         let compare = "[primary]\noutcomes = []\ncompare = [['umm', 'nothing']]";
         assert_eq!(plan(compare), Err("primary compares umm, which is no repair of this plan".into()));
+        let needs = "[[repair]]\nname = 'x'\ndiagnose-run = true";
+        let lacks = "base a: a repair needs the run's diagnosis, so held-out must be there";
+        assert_eq!(plan(needs), Err(lacks.into()));
         assert!(plan("[[repair]]\nname = 'x'\nlr = 3").unwrap_err().contains("unknown field `lr`"));
     }
 }
