@@ -38,16 +38,18 @@ pub(crate) fn draw(plan: &Plan, front: &Front, results: &Results) -> String {
         })
         .collect();
     let rows = panels.len().div_ceil(COLUMNS).max(1);
-    let (width, height) = (COLUMNS.min(panels.len().max(1)) as f64 * PANEL[0], rows as f64 * PANEL[1] + LEGEND);
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"11\">\n\
-         <rect width=\"{width}\" height=\"{height}\" fill=\"#fff\"/>\n"
-    );
-    let mut x = 10.0;
+    let mut legend = String::new();
+    let mut end = 10.0;
     for (i, repair) in plan.repairs.iter().enumerate() {
-        let _ = writeln!(svg, "{}<text x=\"{:.1}\" y=\"16\">{}</text>", dot(i, x, 12.0), x + 8.0, repair.name);
-        x += 24.0 + 6.6 * repair.name.len() as f64;
+        let _ = writeln!(legend, "{}<text x=\"{:.1}\" y=\"16\">{}</text>", dot(i, end, 12.0), end + 8.0, repair.name);
+        end += 26.0 + 6.8 * repair.name.len() as f64;
     }
+    let width = (COLUMNS.min(panels.len()) as f64 * PANEL[0]).max(end);
+    let height = rows as f64 * PANEL[1] + LEGEND;
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height}\" font-family=\"sans-serif\" font-size=\"11\">\n\
+         <rect width=\"{width:.0}\" height=\"{height}\" fill=\"#fff\"/>\n{legend}"
+    );
     for (i, (base, outcome, points)) in panels.iter().enumerate() {
         let (x, y) = ((i % COLUMNS) as f64 * PANEL[0], (i / COLUMNS) as f64 * PANEL[1] + LEGEND);
         let _ = writeln!(

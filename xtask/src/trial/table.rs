@@ -140,6 +140,9 @@ fn number(value: f64, outcome: &str, sign: bool) -> String {
 }
 
 fn interval(found: &Difference, outcome: &str) -> String {
+    if found.mean == 0.0 && found.half == 0.0 {
+        return "same".into();
+    }
     let end = |value| number(value, outcome, true);
     format!("{} [{}, {}]", end(found.mean), end(found.mean - found.half), end(found.mean + found.half))
 }
