@@ -85,6 +85,19 @@ impl Trial {
         }
         harness.kill().expect("it can be killed");
         harness.wait().expect("it ends");
+        let killed = Instant::now();
+        while self.is_written_to() {
+            assert!(killed.elapsed() < Duration::from_millis(300), "a program outlives its harness");
+            sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Whether a process works in the trial's folder: one that its arguments name.
+    fn is_written_to(&self) -> bool {
+        let folder = self.folder.path().to_str().expect("a UTF-8 path");
+        let processes = fs::read_dir("/proc").expect("Linux").flatten();
+        let mut lines = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
+        lines.any(|line| String::from_utf8_lossy(&line).contains(folder))
     }
 
     fn lines(&self) -> Vec<Value> {
