@@ -2,8 +2,8 @@
 
 use super::ReportInput;
 use super::answers::capital;
+use super::before_after::{verdict, with_unit};
 use super::numbers::percent;
-use super::page::{verdict, with_unit};
 use crate::run::MetricRow;
 
 pub(super) struct Card {

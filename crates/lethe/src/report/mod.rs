@@ -1,6 +1,7 @@
 //! The page: one HTML file that shows what a run, a diagnosis and an undoing found, readable without Lethe or a network.
 
 mod answers;
+mod before_after;
 mod charts;
 mod curves;
 mod definitions;
