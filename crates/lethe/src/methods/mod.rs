@@ -25,7 +25,8 @@ pub struct Loss {
     pub total: Tensor,
     /// Its named parts.
     pub terms: Vec<(&'static str, Tensor)>,
-    /// The student's projections `[n, p]`, one of each view.
+    /// The student's representations `[n, d]` and projections `[n, p]`, one of each view.
+    pub representations: Vec<Tensor>,
     pub projections: Vec<Tensor>,
 }
 

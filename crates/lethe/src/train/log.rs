@@ -70,7 +70,12 @@ impl StepLog {
     pub(super) fn record(&mut self, loss: Loss, lr: f64) {
         let cut = |tensors: Vec<Tensor>| tensors.iter().map(Tensor::detach).collect();
         let terms = loss.terms.into_iter().map(|(name, term)| (name, term.detach())).collect();
-        self.pending.push(Loss { total: loss.total.detach(), terms, projections: cut(loss.projections) });
+        self.pending.push(Loss {
+            total: loss.total.detach(),
+            terms,
+            representations: Vec::new(), // not looked at here
+            projections: cut(loss.projections),
+        });
         if let [.., before, _] = self.pending.as_mut_slice() {
             before.projections.clear(); // only the last ones are looked at
         }

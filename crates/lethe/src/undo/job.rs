@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
-use super::{Batches, Settings, StepRow, Subject, UndoFolder, Undone, undo};
+use super::{Batches, Head, HeldOut, Settings, StepRow, Subject, UndoFolder, Undone, split, undo};
 use crate::checkpoint::{self, Checkpoint};
 use crate::encoders::Part;
 use crate::error::{At, Error, Result};
@@ -60,9 +60,10 @@ pub fn run(job: &Job) -> Result<Outcome> {
     tch::set_num_threads(threads as i32);
     let opened = checkpoint::open(job.checkpoint)?;
     let encoder = opened.meta.encoder.build()?;
+    let settings = &Settings { split: split::resolve(settings, encoder.as_ref(), job.checkpoint)?, ..settings.clone() };
     Part::cut(encoder.as_ref(), &settings.split)?;
     let (method_name, method) = method_of(&opened, job.method)?;
-    let head = head_of(&opened, method_name, method.as_ref(), Part::whole(encoder.as_ref()).dim(), settings.seed)?;
+    let head = head_of(&opened, method_name, method.as_ref(), Part::whole(encoder.as_ref()).dim(), settings)?;
 
     let dataset = data::open(job.data)?;
     let mut meta = opened.meta;
@@ -85,6 +86,10 @@ pub fn run(job: &Job) -> Result<Outcome> {
         threads,
         ..LoaderSettings::default()
     };
+    let held_out = match &settings.outer_data {
+        Some(spec) => Some(Loader::new(data::open(spec)?, augmentation.clone(), loader_settings.clone())?),
+        None => None,
+    };
     let loader = Loader::new(dataset, augmentation, loader_settings)?;
 
     let own = fs::canonicalize(job.checkpoint).at(job.checkpoint)?;
@@ -105,7 +110,20 @@ pub fn run(job: &Job) -> Result<Outcome> {
     let mut epoch = |epoch: u32| -> Box<dyn Iterator<Item = Result<Vec<Tensor>>>> {
         Box::new(loader.epoch(epoch, 0).map(move |batch| Ok(batch?.tensors(device, Kind::Float))))
     };
-    let batches = Batches { per_epoch: loader.batches_per_epoch() as u64, epoch: &mut epoch };
+    let held_out = held_out.as_ref().map(|loader| {
+        move |step: u64| -> Box<dyn Iterator<Item = Result<Vec<Tensor>>>> {
+            let per_epoch = loader.batches_per_epoch() as u64;
+            let mut first = (step % per_epoch) as usize;
+            let epochs = (step / per_epoch) as u32..;
+            let batches = epochs.flat_map(move |epoch| loader.epoch(epoch, std::mem::take(&mut first)));
+            Box::new(batches.map(move |batch| Ok(batch?.tensors(device, Kind::Float))))
+        }
+    });
+    let batches = Batches {
+        per_epoch: loader.batches_per_epoch() as u64,
+        epoch: &mut epoch,
+        held_out: held_out.as_ref().map(|from| from as HeldOut),
+    };
     let mut first = None;
     let undone = undo(&subject, settings, batches, &mut |row| {
         first.get_or_insert_with(|| row.clone());
@@ -163,8 +181,11 @@ fn method_of(opened: &Checkpoint, asked: Option<&str>) -> Result<(&'static str, 
 }
 
 /// The head of the checkpoint's state, or of a foreign file where it fits; else a new one, which is said.
-fn head_of(opened: &Checkpoint, name: &str, method: &dyn Method, dim: i64, seed: u64) -> Result<Weights> {
-    let fresh = method.init(dim, &mut rng::once(seed, Purpose::Init));
+fn head_of(opened: &Checkpoint, name: &str, method: &dyn Method, dim: i64, settings: &Settings) -> Result<Weights> {
+    let fresh = method.init(dim, &mut rng::once(settings.seed, Purpose::Init));
+    if settings.head == Head::New {
+        return Ok(fresh);
+    }
     let state = checkpoint::state_path(&opened.path);
     let same_method = opened.meta.method.as_deref().is_none_or(|known| known == name);
     let found = if !same_method {

@@ -21,22 +21,28 @@ fn step(problem: &Problem, w: &Weights, early: &[Tensor]) -> Result<Step> {
     let at_end = OnceCell::new();
     let inner = |w: &Weights| {
         let mode = if at_w.get().is_none() { Mode::Train } else { Mode::TrainKeepStats };
-        let loss = inner::inner(problem, w, early, mode)?;
-        at_w.get_or_init(|| {
-            let mut terms = vec![("inner", loss.total.detach()), ("ssl", loss.ssl.detach())];
-            terms.extend(loss.js.as_ref().map(|js| ("js", js.detach())));
+        let loss = inner::inner(problem, w, early, problem.mode(mode))?;
+        at_w.get_or_init(|| loss.terms(problem));
+        Ok(loss.total)
+    };
+    let outer = |w: &Weights| {
+        let loss = outer::outer(problem, w, early, problem.mode(Mode::TrainKeepStats))?;
+        at_end.get_or_init(|| {
+            let mut terms = vec![("outer", loss.total.detach())];
+            terms.extend(loss.added.terms());
             terms
         });
         Ok(loss.total)
     };
-    let outer = |w: &Weights| {
-        let loss = outer::outer(problem, w, early, Mode::TrainKeepStats)?;
-        at_end.get_or_init(|| {
-            vec![("outer", loss.total.detach()), ("coding_rate_reduction", loss.coding_rate_reduction.detach())]
-        });
-        Ok(loss.total)
+    let bilevel = Bilevel {
+        inner: &inner,
+        outer: &outer,
+        alpha: settings.alpha,
+        steps: settings.inner_steps,
+        optimizer: settings.inner_optimizer,
+        product: settings.hessian,
+        solver_steps: settings.solver_steps,
     };
-    let bilevel = Bilevel { inner: &inner, outer: &outer, alpha: settings.alpha, steps: settings.inner_steps };
     let gradients = (hypergradient::find(&settings.hypergradient)?.of)(&bilevel, w)?;
     let terms = [at_w.into_inner(), at_end.into_inner()].into_iter().flatten().flatten().collect();
     Ok(Step { gradients, terms })
