@@ -55,8 +55,9 @@ fn clusters(early: &[Tensor], net: &Part, k: usize, seed: u64) -> Result<Vec<Ten
     let (n, c) = mean.size2()?;
     let values = Vec::<f64>::try_from(mean.flatten(0, -1))?;
     let rows = Array2::from_shape_vec((n as usize, c as usize), values).expect("a value a cell");
-    let found = kmeans(rows.view(), k, seed)
-        .map_err(|error| Error::failed(format!("--groups {}: {error}", Groups::KMeans(k))).hint("ask for fewer clusters"))?;
+    let found = kmeans(rows.view(), k, seed).map_err(|error| {
+        Error::failed(format!("--groups {}: {error}", Groups::KMeans(k))).hint("ask for fewer clusters")
+    })?;
     let of_cluster = |j: u32| {
         let images = || (0..n).zip(&found.labels).filter(move |&(_, label)| *label == j).map(|(i, _)| i);
         let rows: Vec<i64> = (0..early.len() as i64).flat_map(|view| images().map(move |i| view * n + i)).collect();

@@ -221,7 +221,7 @@ impl Settings {
         }
         let implicit = ["neumann", "cg"].contains(&self.hypergradient.as_str());
         if implicit && self.inner_optimizer != InnerOptimizer::Sgd {
-            return Err(Error::usage(format!("--hypergradient {}: only of --inner-optimizer sgd", self.hypergradient))
+            return Err(Error::usage(format!("--hypergradient {}: needs --inner-optimizer sgd", self.hypergradient))
                 .hint("it solves the proximal problem that steps of plain gradient descent stand for"));
         }
         Ok(())

@@ -23,9 +23,8 @@ pub(super) fn resolve(settings: &Settings, encoder: &dyn Encoder, checkpoint: &P
     let text = fs::read_to_string(&path).at(&path)?;
     let diagnosis: Diagnosis =
         serde_json::from_str(&text).map_err(|error| Error::failed(format!("no diagnosis: {error}")).at(&path))?;
-    let memorises = |stage: &str| {
-        diagnosis.onsets.iter().any(|onset| onset.of == "memorisation_gap" && onset.stage == stage)
-    };
+    let memorises =
+        |stage: &str| diagnosis.onsets.iter().any(|onset| onset.of == "memorisation_gap" && onset.stage == stage);
     let stages = encoder.stages();
     match stages.iter().position(|stage| memorises(&stage.name)) {
         Some(0) => Err(unsplittable("memorisation sets in at the first stage already: nothing is left to keep", &path)),
@@ -35,7 +34,8 @@ pub(super) fn resolve(settings: &Settings, encoder: &dyn Encoder, checkpoint: &P
 }
 
 fn unsplittable(what: &str, path: &Path) -> Error {
-    Error::failed(format!("--split auto: {what}")).at(path).hint("name a stage with --split to cut all the same")
+    Error::failed(format!("--split auto: {}: {what}", path.display()))
+        .hint("name a stage with --split to cut all the same")
 }
 
 /// RUN/diagnosis/diagnosis.json or RUN/diagnosis.json, of RUN/checkpoints/CKPT.

@@ -6,8 +6,9 @@
 //!
 //! Betty's solvers (<https://github.com/leopard-ai/betty/tree/e474665a99039bbef177f43ebaef91280daa8d16/betty/hypergradient>) aim at the inverse of H
 //! itself, which does not exist where L_in is flat. Its `neumann` is alpha sum_j (I - alpha H)^j, which diverges once
-//! alpha times the largest eigenvalue exceeds 2; its `cg` takes the residual without its own factor `cg_alpha`, and
-//! the next direction from the residual before it, so that its second step is not one of conjugate gradients.
+//! alpha times the largest eigenvalue exceeds 2; its `cg` leaves its factor `cg_alpha` out of the residual and takes the
+//! next direction from the residual before, so that from the second step on it is not conjugate gradients: on a quadratic
+//! in 5 dimensions, run with betty-ml 0.1.1, its error grew with every step.
 
 use tch::{Kind, Tensor};
 

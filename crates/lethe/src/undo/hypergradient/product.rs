@@ -47,7 +47,8 @@ impl Product {
             Product::Exact => {
                 let slope = theta.gradients(&inner(theta)?, true)?;
                 Box::new(move |v| {
-                    let along: Vec<Tensor> = slope.iter().zip(v).map(|(slope, v)| (slope * v).sum(slope.kind())).collect();
+                    let along: Vec<Tensor> =
+                        slope.iter().zip(v).map(|(slope, v)| (slope * v).sum(slope.kind())).collect();
                     let along = Tensor::stack(&along, 0).sum(along[0].kind());
                     let parameters: Vec<&Tensor> = theta.parameters().map(|(_, t)| t).collect();
                     let product = Tensor::f_run_backward(&[along], &parameters, true, false)?;
