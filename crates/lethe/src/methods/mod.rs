@@ -30,6 +30,19 @@ pub struct Loss {
     pub projections: Vec<Tensor>,
 }
 
+impl Loss {
+    /// The same numbers, cut from any graph.
+    pub fn detach(&self) -> Loss {
+        let cut = |tensors: &[Tensor]| tensors.iter().map(Tensor::detach).collect();
+        Loss {
+            total: self.total.detach(),
+            terms: self.terms.iter().map(|(name, term)| (*name, term.detach())).collect(),
+            representations: cut(&self.representations),
+            projections: cut(&self.projections),
+        }
+    }
+}
+
 /// A method's hyper-parameters; all that changes while it trains lives in `Weights` (`projector.*`, `predictor.*`,
 /// `teacher.*`).
 pub trait Method: Send + Sync {

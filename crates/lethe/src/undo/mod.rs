@@ -5,6 +5,7 @@
 pub mod alignment;
 pub mod coding_rate;
 mod continuation;
+pub mod during;
 mod folder;
 pub mod groups;
 pub mod hypergradient;

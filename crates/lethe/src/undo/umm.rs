@@ -8,21 +8,26 @@ use tch::Tensor;
 use super::hypergradient::{self, Bilevel};
 use super::{Problem, Repair, Step, inner, outer};
 use crate::error::Result;
+use crate::methods::Loss;
 use crate::nn::{Mode, Weights};
 
 pub(super) const REPAIR: Repair =
     Repair { name: "umm", title: "Undoing Memorization Mechanism", paper: "arXiv 2410.00772", step };
 
-/// The hypergradient at `w`. Batch-norm updates its running statistics in the pass at `w`, as a plain step does; the
-/// passes at other weights leave them alone.
 fn step(problem: &Problem, w: &Weights, early: &[Tensor]) -> Result<Step> {
+    Ok(outer_step(problem, w, early)?.0)
+}
+
+/// The hypergradient at `w`, and L_ssl there. Batch-norm updates its running statistics in the pass at `w`, as a plain step does; the
+/// passes at other weights leave them alone.
+pub(super) fn outer_step(problem: &Problem, w: &Weights, early: &[Tensor]) -> Result<(Step, Loss)> {
     let settings = problem.settings;
     let at_w = OnceCell::new();
     let at_end = OnceCell::new();
     let inner = |w: &Weights| {
         let mode = if at_w.get().is_none() { Mode::Train } else { Mode::TrainKeepStats };
         let loss = inner::inner(problem, w, early, problem.mode(mode))?;
-        at_w.get_or_init(|| loss.terms(problem));
+        at_w.get_or_init(|| (loss.terms(problem), loss.ssl.detach()));
         Ok(loss.total)
     };
     let outer = |w: &Weights| {
@@ -44,6 +49,7 @@ fn step(problem: &Problem, w: &Weights, early: &[Tensor]) -> Result<Step> {
         solver_steps: settings.solver_steps,
     };
     let gradients = (hypergradient::find(&settings.hypergradient)?.of)(&bilevel, w)?;
-    let terms = [at_w.into_inner(), at_end.into_inner()].into_iter().flatten().flatten().collect();
-    Ok(Step { gradients, terms })
+    let (mut terms, ssl) = at_w.into_inner().expect("every hypergradient begins at w");
+    terms.extend(at_end.into_inner().expect("and ends with the outer objective"));
+    Ok((Step { gradients, terms }, ssl))
 }
