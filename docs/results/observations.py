@@ -1,7 +1,9 @@
-"""What observations.sh found: `observations.py line RUN` prints a finished run as one line of JSON, `observations.py table
-FILE.jsonl` the verdicts on the hypotheses of docs/decisions/0005 and the numbers behind them, in Markdown."""
+"""What observations.sh found: `observations.py line RUN` prints a finished run as one line of JSON; `observations.py table
+FILE.jsonl` the verdicts on the hypotheses of docs/decisions/0005, how well label-free criteria choose, and the numbers behind
+them, in Markdown; `observations.py plots FILE.jsonl` draws into a folder named after the file (needs matplotlib)."""
 
 import json
+import random
 import sys
 from collections import defaultdict
 from itertools import combinations
@@ -9,6 +11,9 @@ from pathlib import Path
 
 STAGES = ["stem", "stage1", "stage2", "stage3", "stage4"]
 EARLY, LATE = STAGES[:3], STAGES[-1]
+# Where accuracy is asked: the same source; `shapes` with the correlation broken; from CIFAR-10 to `shapes`.
+PLACES = ["kept", "broken", "transfer"]
+EARLIEST = "view_retrieval, earliest as good"
 
 
 def read(path):
@@ -24,16 +29,17 @@ def line(run):
         return {stage: [round(number(cell), 5) for cell in own] for stage, own in zip(STAGES, cells)}
 
     accuracy = {}
-    for place in ("kept", "broken"):
+    for place in PLACES:
         file = run / place / "evaluation.json"
         if file.exists():
-            rows = read(file)["rows"]
+            rows = sorted(read(file)["rows"], key=lambda row: row["epoch"])
             of = lambda stage, protocol: [row["accuracy"][protocol] for row in rows if row["stage"] == stage]
             accuracy[place] = {p: {stage: of(stage, p) for stage in STAGES} for p in ("knn-20", "linear")}
     onsets = [{key: onset[key] for key in ("of", "stage", "epoch", "interval", "rise", "p")} for onset in diagnosis["onsets"]]
-    choices = {
-        choice["criterion"]: diagnosis["checkpoints"][choice["checkpoint"]]["epoch"] for choice in diagnosis["choices"]
-    }
+    epoch = lambda checkpoint: diagnosis["checkpoints"][checkpoint]["epoch"]
+    free = [choice for choice in diagnosis["choices"] if not choice["needs_labels"]]
+    choices = {choice["criterion"]: epoch(choice["checkpoint"]) for choice in free}
+    choices |= {EARLIEST: epoch(choice["earliest"]["checkpoint"]) for choice in free if "earliest" in choice}
     found = {
         "run": run.name,
         "data": data,
@@ -47,10 +53,20 @@ def line(run):
         "pair_rate": by_stage(lambda cell: cell["train"]["by_pair"]["coding_rate_reduction"]),
         "onsets": onsets,
         "choices": choices,
-        # Of the kept checkpoints, without the untrained start.
+        "criteria": {name: curve for name in choices if (curve := measure(diagnosis, name))},
         "accuracy": accuracy,
     }
     print(json.dumps(found))
+
+
+def measure(diagnosis, name):
+    """A measure of the last stage over the checkpoints, where the diagnosis has it as it is chosen by: of unseen images."""
+    cells = [cell for cell in diagnosis["cells"] if cell["stage"] == LATE]
+    if name == "fisher_trace":
+        return [cell[name] for cell in cells]
+    sides = [cell["unseen"] for cell in cells]
+    curve = [side["measures"].get(name, side["by_pair"].get(name)) for side in sides]
+    return None if None in curve else [float(f"{value:.6g}") for value in curve]
 
 
 def by_stage_of_pairs(diagnosis):
@@ -71,7 +87,8 @@ def onset(run, stage, of="memorisation_gap"):
 
 
 def decline(run, place, stage):
-    curve = run["accuracy"][place]["knn-20"][stage]
+    """Of the trained checkpoints: the untrained start is none that one would keep."""
+    curve = run["accuracy"][place]["knn-20"][stage][1:]
     return max(curve) - curve[-1]
 
 
@@ -82,7 +99,7 @@ def clauses(run):
     place = "broken" if "broken" in run["accuracy"] else "kept"
     rate = onset(run, LATE, "coding_rate_reduction")
     meet = late and rate and rate["interval"][0] <= late["interval"][1] and late["interval"][0] <= rate["interval"][1]
-    tau = kendall(run["pair_rate"][LATE][1:], run["accuracy"][place]["knn-20"][LATE])
+    tau = kendall(run["pair_rate"][LATE], run["accuracy"][place]["knn-20"][LATE])
     return {
         "H1": bool(late) and all(rise(stage) < 0.5 * rise(LATE) for stage in EARLY),
         "H2": late["interval"][0] > 0.1 * run["epochs"][-1] if late else None,
@@ -125,7 +142,7 @@ def table(path):
             when = f"{late['epoch']:.0f} [{late['interval'][0]:.0f}, {late['interval'][1]:.0f}]" if late else "none seen"
             low, high = run["gap_interval"][LATE][-1]
             for place, accuracy in run["accuracy"].items():
-                knn = accuracy["knn-20"]
+                knn = {stage: curve[1:] for stage, curve in accuracy["knn-20"].items()}
                 best = max(range(len(knn[LATE])), key=lambda i: knn[LATE][i])
                 print(
                     f"| {run['run']}, {place} | {run['gap'][LATE][-1]:.4f} [{low:.4f}, {high:.4f}] | {run['gap']['stage3'][-1]:.4f} "
@@ -133,7 +150,119 @@ def table(path):
                     f"| {100 * knn[LATE][best]:.1f} ({run['epochs'][best + 1]}) -> {100 * knn[LATE][-1]:.1f} "
                     f"| {100 * max(knn['stage2']):.1f} -> {100 * knn['stage2'][-1]:.1f} |"
                 )
+    for regime in ("hard", "easy"):
+        criteria([run for run in runs if run["regime"] == regime], regime)
+
+
+# The good end of each measure, as crates/lethe-measures/src/criteria.rs has it. alpha_req is wanted near 1.
+LOWER = {"uniformity", "idest", "fisher_trace"}
+
+
+def criteria(runs, regime):
+    """Mean over the runs [95 % interval from runs drawn anew]."""
+    places = lambda run: [("kept", "knn-20"), ("kept", "linear"), (other(run), "knn-20"), (other(run), "linear")]
+    names = ["last checkpoint", *dict.fromkeys(name for run in runs for name in run["choices"])]
+    print(f"\nThe {regime} regime, {len(runs)} runs; the last stage.\n")
+    print(
+        "| chosen by | epochs off, % of the run: k-NN, linear | points lost: k-NN | linear | k-NN elsewhere | linear elsewhere "
+        "| gap, of the last one's | Kendall's tau to k-NN | Spearman's rho |"
+    )
+    print("|---" * 9 + "|")
+    for name in names:
+        off, lost, gaps, ranks = defaultdict(list), defaultdict(list), [], []
+        for run in runs:
+            epochs = run["epochs"]
+            at = epochs.index(run["choices"].get(name, epochs[-1]))
+            for column, (place, protocol) in enumerate(places(run)):
+                curve = run["accuracy"][place][protocol][LATE]
+                off[column].append(100 * abs(epochs[at] - epochs[curve.index(max(curve))]) / epochs[-1])
+                lost[column].append(100 * (max(curve) - curve[at]))
+            gaps.append(run["gap"][LATE][at] - run["gap"][LATE][-1])
+            if name in run["criteria"]:
+                values = [goodness(name, value) for value in run["criteria"][name]]
+                accuracy = run["accuracy"]["kept"]["knn-20"][LATE]
+                ranks.append((kendall(values, accuracy), spearman(values, accuracy)))
+        tau, rho = ([*zip(*ranks)] if ranks else ([], []))
+        print(
+            f"| {name} | {mean(off[0]):.0f}, {mean(off[1]):.0f} | "
+            + " | ".join(interval(lost[column], 1) for column in range(4))
+            + f" | {interval(gaps, 3)} | {interval(tau, 2)} | {interval(rho, 2)} |"
+        )
+
+
+def other(run):
+    return "broken" if "broken" in run["accuracy"] else "transfer"
+
+
+def goodness(name, value):
+    if name == "alpha_req":
+        return -abs(value - 1)
+    return -value if name in LOWER else value
+
+
+def mean(values):
+    return sum(values) / len(values)
+
+
+def interval(values, digits):
+    if not values:
+        return "-"
+    draw = random.Random(0)
+    means = sorted(mean(draw.choices(values, k=len(values))) for _ in range(2000))
+    return f"{mean(values):.{digits}f} [{means[49]:.{digits}f}, {means[1949]:.{digits}f}]"
+
+
+def ranked(values):
+    order = sorted(values)
+    return [order.index(v) + (order.count(v) - 1) / 2 for v in values]
+
+
+def spearman(x, y):
+    x, y = ranked(x), ranked(y)
+    dx, dy = [a - mean(x) for a in x], [b - mean(y) for b in y]
+    scale = (sum(a * a for a in dx) * sum(b * b for b in dy)) ** 0.5
+    return sum(a * b for a, b in zip(dx, dy)) / scale if scale else float("nan")
+
+
+def plots(path):
+    """Gap and accuracy of every stage over the epochs: the mean of the seeds, and their range as a band."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    runs = [json.loads(text) for text in path.read_text().splitlines()]
+    folder = path.with_suffix("")
+    folder.mkdir(exist_ok=True)
+    shades = [pyplot.get_cmap("viridis")(0.9 - 0.85 * i / (len(STAGES) - 1)) for i in range(len(STAGES))]
+    pictures = {
+        "gap": (lambda run: run["gap"], "memorisation gap", True),
+        "membership": (lambda run: run["membership"], "AUC of membership", True),
+        "knn": (lambda run: run["accuracy"]["kept"]["knn-20"], "k-NN accuracy, same source", "row"),
+        "elsewhere": (lambda run: run["accuracy"][other(run)]["knn-20"], "k-NN accuracy elsewhere", "row"),
+    }
+    methods = ("simclr", "byol", "vicreg")
+    rows = [("cifar", "hard"), ("shapes", "hard"), ("cifar", "easy"), ("shapes", "easy")]
+    for name, (curves, title, share) in pictures.items():
+        figure, axes = pyplot.subplots(len(rows), 3, figsize=(10, 11), sharey=share, sharex="row", layout="constrained")
+        for (data, regime), line_of_axes in zip(rows, axes):
+            for method, axis in zip(methods, line_of_axes):
+                own = [run for run in runs if (run["data"], run["regime"], run["method"]) == (data, regime, method)]
+                for stage, shade in zip(STAGES, shades):
+                    values = [*zip(*(curves(run)[stage] for run in own))]
+                    if not values:
+                        continue
+                    epochs = own[0]["epochs"]
+                    axis.fill_between(epochs, [min(v) for v in values], [max(v) for v in values], color=shade, alpha=0.2, lw=0)
+                    axis.plot(epochs, [mean(v) for v in values], color=shade, label=stage)
+                axis.set_title(f"{data}, {regime}, {method}, {len(own)} seeds", fontsize=9)
+                axis.grid(alpha=0.3)
+        figure.supylabel(title)
+        figure.supxlabel("epoch")
+        figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=len(STAGES))
+        figure.savefig(folder / f"{name}.png", dpi=80)
+        pyplot.close(figure)
 
 
 if __name__ == "__main__":
-    {"line": line, "table": table}[sys.argv[1]](Path(sys.argv[2]))
+    {"line": line, "table": table, "plots": plots}[sys.argv[1]](Path(sys.argv[2]))

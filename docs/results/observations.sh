@@ -16,14 +16,15 @@ one() {
         easy) n=2000 epochs=100 every=10 ;;
         hard) n=250 epochs=1600 every=160 ;;
     esac
+    of() { echo "shapes:n=$1,size=32,spurious=$2,seed=$((1000 * seed + $3))"; }
     case $data in
         cifar)
             train=$CIFAR/train@n=$n,seed=$seed
             unseen=$CIFAR/train@n=$n,skip=$n,seed=$seed
-            banks=("kept $CIFAR/train@n=5000,skip=10000,seed=$seed $CIFAR/train@n=2000,skip=20000,seed=$seed")
+            banks=("kept $CIFAR/train@n=5000,skip=10000,seed=$seed $CIFAR/train@n=2000,skip=20000,seed=$seed"
+                "transfer $(of 2000 0 5) $(of 2000 0 6)")
             ;;
         shapes)
-            of() { echo "shapes:n=$1,size=32,spurious=$2,seed=$((1000 * seed + $3))"; }
             train=$(of $n 0.9 1)
             unseen=$(of $n 0.9 2)
             banks=("kept $(of 2000 0.9 3) $(of 2000 0.9 4)" "broken $(of 2000 0 5) $(of 2000 0 6)")
@@ -37,15 +38,17 @@ one() {
             --optimizer adamw --lr 2e-3 --weight-decay 1e-4 --seed "$seed" --threads 1)
         "$LETHE" pretrain --out "$run" "${resume[@]}"
     fi
+    normalize=$(sed -n 's/^normalize = "\(.*\)"/\1/p' "$run/config.toml")
     for bank in "${banks[@]}"; do
         read -r name from ask <<<"$bank"
         mkdir -p "$run/$name"
         [ -e "$run/$name/evaluation.json" ] ||
-            "$LETHE" evaluate "$run"/checkpoints/epoch-????.safetensors --data "$from" --test "$ask" --stage all \
+            "$LETHE" evaluate "$run"/checkpoints/epoch-????.safetensors --encoder resnet18-w16 --stem cifar --seed "$seed" \
+                --image-size 16 --normalize "$normalize" --data "$from" --test "$ask" --stage all \
                 --protocol knn-20,linear --threads 1 --out "$run/$name/evaluation.json"
     done
     [ -e "$run/diagnosis/diagnosis.json" ] ||
-        "$LETHE" diagnose "$run" --unseen "$unseen" --images $n --threads 1 --out "$run/diagnosis"
+        "$LETHE" diagnose "$run" --unseen "$unseen" --images $n --fisher --threads 1 --out "$run/diagnosis"
     python3 "$HERE/observations.py" line "$run" >>"$HERE/observations.jsonl"
 }
 export -f one

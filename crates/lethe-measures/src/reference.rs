@@ -4,14 +4,17 @@ use std::fmt::Write;
 
 use crate::measures::MEASURES;
 
-/// A number that is no row of [`MEASURES`], as it takes more than one matrix of features.
+/// A number that is no row of [`MEASURES`], as it takes more than one matrix of features, or none.
 pub struct Function {
+    /// The key of the diagnosis.
     pub name: &'static str,
     pub title: &'static str,
     pub formula: &'static str,
     pub paper: &'static str,
     pub takes: &'static str,
     pub cost: &'static str,
+    /// What is settled that the paper leaves open, or done otherwise.
+    pub variant: &'static str,
     /// Known failures.
     pub fails: &'static str,
 }
@@ -19,34 +22,28 @@ pub struct Function {
 /// What has no row in [`MEASURES`].
 pub const FUNCTIONS: &[Function] = &[
     Function {
-        name: "linear_cka",
-        title: "Linear CKA",
-        formula: "||Y'X||_F^2 / (||X'X||_F ||Y'Y||_F), centred rows; debiased_linear_cka estimates each \
-                  product without bias",
-        paper: "Kornblith et al. 2019, arXiv 1905.00414",
-        takes: "two matrices of the same images",
-        cost: "n (d + e) min(n, d + e)",
-        fails: "near 1 for any features once n is not well above d; few directions or far rows decide it",
-    },
-    Function {
-        name: "sslmem",
-        title: "SSLMem",
-        formula: "(b - a)/(max - min), a and b the alignment distances of an image under the encoder and \
-                  under a reference",
-        paper: "Wang et al. 2024, arXiv 2401.12233",
-        takes: "distances under two encoders",
-        cost: "n",
-        fails: "needs a second training, which differs by its seed too; one far image shrinks all others",
+        name: "memorisation_gap",
+        title: "Memorisation gap",
+        formula: "alignment distance of unseen images minus that of training images; the intervals are a \
+                  studentised bootstrap over images and hold together for all stages and checkpoints",
+        paper: "Lethe's own, after Wang et al. 2024, arXiv 2401.12233, which compares two encoders",
+        takes: "training and unseen images",
+        cost: "passes over the images",
+        variant: "image i of both sides goes through the same draws of the augmentation",
+        fails: "shows a gap too where the two sets of images differ in more than training",
     },
     Function {
         name: "membership",
-        title: "Membership inference",
-        formula: "area under the ROC curve of a score, DeLong's interval, true positives at 1 % false ones",
-        paper: "Carlini et al. 2022, arXiv 2112.03570",
-        takes: "scores of members and of others",
+        title: "Membership AUC",
+        formula: "chance that a training image scores higher than an unseen one, the score being how near its two \
+                  views lie; 0.5 is guessing",
+        paper: "Hanley and McNeil 1982; interval: DeLong et al. 1988; true positives at 1 % false positives: \
+                Carlini et al. 2022, arXiv 2112.03570",
+        takes: "training and unseen images, or any score of each",
         cost: "n ln n",
-        fails: "tells anything else in which the two sets differ; the interval knows one encoder, not the \
-                  spread of seeds",
+        variant: "the interval is of each stage and checkpoint by itself, and knows one encoder, not the spread of \
+                  seeds; false positives: unseen images taken for training images",
+        fails: "a stronger attack may tell more; as the gap, it takes any difference of the two sets for membership",
     },
     Function {
         name: "class_rate_terms",
@@ -55,44 +52,94 @@ pub const FUNCTIONS: &[Function] = &[
         paper: "Hampel 1974; Jaeckel 1972",
         takes: "rows and labels",
         cost: "n d min(n, d)",
+        variant: "",
         fails: "to first order only: not where an image more or less decides a class",
-    },
-    Function {
-        name: "view_retrieval",
-        title: "View retrieval",
-        formula: "share of views whose twin is the nearest by cosine among that view of all images",
-        paper: "Wu et al. 2018, arXiv 1805.01978",
-        takes: "pairs",
-        cost: "n^2 d",
-        fails: "falls with more images; the task of contrastive methods, which are at an advantage",
     },
     Function {
         name: "knn",
         title: "k-NN accuracy",
-        formula: "the k rows of greatest cosine c vote with weight exp(c/T), T = 0.1; leave-one-out or against a bank",
+        formula: "the k rows of greatest cosine c vote with weight exp(c/T), T = 0.1; leave-one-out or against a \
+                  bank",
         paper: "Wu et al. 2018, arXiv 1805.01978",
-        takes: "rows and labels",
+        takes: "labels",
         cost: "n^2 d",
+        variant: "a training image may not vote for itself",
         fails: "depends on the size of the bank; blind to what needs a linear map",
     },
     Function {
-        name: "onsets",
-        title: "Onset of a curve",
-        formula: "the checkpoints at which no change after them is rejected, by replicates of the images; \
-                  family-wise p over stages",
-        paper: "test inversion: docs/decisions/0004-onset.md",
-        takes: "a number an image, stage and checkpoint",
-        cost: "replicates of the curves",
-        fails: "knows the spread of images, not of seeds; no earlier than the first checkpoint that is kept",
+        name: "linear",
+        title: "Linear probe accuracy",
+        formula: "multinomial logistic regression on frozen, standardised features, C = 1",
+        paper: "Alain and Bengio 2016, arXiv 1610.01644",
+        takes: "labels",
+        cost: "some hundred passes over the features",
+        variant: "fitted on the training images, so there it is always higher",
+        fails: "a few images in many dimensions are always told apart",
     },
     Function {
-        name: "best",
-        title: "Choice of a checkpoint",
-        formula: "the best mean, and the earliest checkpoint that is not measurably worse",
-        paper: "docs/decisions/0005-observations.md",
-        takes: "a number an image, stage and checkpoint",
-        cost: "replicates of the curves",
-        fails: "as good as what it is asked to raise; few images make early checkpoints pass for as good",
+        name: "transfer",
+        title: "Transfer",
+        formula: "k-NN accuracy (20 neighbours) on labelled images of another kind, with a bank of that kind",
+        paper: "Wu et al. 2018, arXiv 1805.01978; why transfer: Wang et al. 2024, arXiv 2401.12233",
+        takes: "another data set with labels (`lethe diagnose --transfer`)",
+        cost: "passes over those images",
+        variant: "",
+        fails: "speaks of that data set only",
+    },
+    Function {
+        name: "view_retrieval",
+        title: "View retrieval",
+        formula: "share of views that lie nearer, by cosine, to the other view of their own image than to that \
+                  view of any other",
+        paper: "the task of contrastive training: Wu et al. 2018, arXiv 1805.01978",
+        takes: "pairs of views; no labels",
+        cost: "n^2 d",
+        variant: "of unseen images",
+        fails: "falls with more images; the task of contrastive methods, which are at an advantage; rewards \
+                telling images apart also by what no task needs",
+    },
+    Function {
+        name: "combination",
+        title: "Combination",
+        formula: "lowest mean rank over the checkpoints of DSE, IdEst and LiDAR",
+        paper: "Lethe's own, fixed before it was tried",
+        takes: "no labels",
+        cost: "that of its parts",
+        variant: "",
+        fails: "has no interval",
+    },
+    Function {
+        name: "cka",
+        title: "Linear CKA",
+        formula: "||Y'X||_F^2 / (||X'X||_F ||Y'Y||_F), X and Y the centred rows of the same images; 1 where only a \
+                  rotation or a common scale differs; debiased_linear_cka estimates each product without bias",
+        paper: "Kornblith et al. 2019, arXiv 1905.00414",
+        takes: "two stages, or two checkpoints",
+        cost: "n (d + e) min(n, d + e)",
+        variant: "of training images",
+        fails: "near 1 for any features once n is not well above d; few directions or far rows decide it",
+    },
+    Function {
+        name: "sslmem",
+        title: "SSLMem",
+        formula: "(b - a)/(max - min), a and b the distances of an image's two views under the encoder and under a \
+                  reference; the mean over training images",
+        paper: "Wang et al. 2024, arXiv 2401.12233",
+        takes: "an encoder trained in the same way without the training images (`lethe diagnose --reference`)",
+        cost: "passes over the images",
+        variant: "two views, where the authors take the image and five views",
+        fails: "the two encoders differ by seed too: hold it to the same of unseen images; one far image shrinks \
+                all others",
+    },
+    Function {
+        name: "layermem",
+        title: "LayerMem",
+        formula: "SSLMem of a stage minus that of the stage before",
+        paper: "Wang et al. 2024, arXiv 2409.19069",
+        takes: "as SSLMem",
+        cost: "as SSLMem",
+        variant: "",
+        fails: "as SSLMem",
     },
     Function {
         name: "fisher_trace",
@@ -101,8 +148,41 @@ pub const FUNCTIONS: &[Function] = &[
         paper: "Critical periods, ICLR 2026, openreview UxIRc97ecL",
         takes: "a checkpoint of Lethe with its state (`lethe diagnose --fisher`)",
         cost: "a backward pass a batch",
-        fails: "a variant: gradients of batches, since a contrastive loss has no likelihood of one image; \
-                  differs with batch size",
+        variant: "gradients of batches, since a contrastive loss has no likelihood of one image",
+        fails: "differs with batch size",
+    },
+    Function {
+        name: "onset",
+        title: "Onset",
+        formula: "the last epoch at which a difference between training and unseen images has not grown yet; the \
+                  95 % interval holds every epoch that a test does not refuse; family-wise p over stages",
+        paper: "Lethe's own, inversion of a test over a bootstrap of images: docs/decisions/0004-onset.md",
+        takes: "unseen images and checkpoints of several epochs",
+        cost: "2000 draws of images",
+        variant: "p is of a curve without any rise, over all stages together",
+        fails: "no finer than the checkpoints lie; knows the spread of images, not of seeds; the early end of the \
+                interval assumes that it sets in abruptly",
+    },
+    Function {
+        name: "best",
+        title: "Choice of a checkpoint",
+        formula: "the best mean, and the earliest checkpoint that is not measurably worse",
+        paper: "docs/decisions/0005-observations.md",
+        takes: "a number an image, stage and checkpoint",
+        cost: "2000 draws of images",
+        variant: "",
+        fails: "as good as what it is asked to raise; few images make early checkpoints pass for as good",
+    },
+    Function {
+        name: "kendall",
+        title: "Kendall's tau",
+        formula: "share of pairs of checkpoints that two scores put in the same order minus the share in the \
+                  opposite order",
+        paper: "Kendall 1938",
+        takes: "labels, to judge the criterion",
+        cost: "every pair of checkpoints",
+        variant: "against k-NN accuracy on unseen images",
+        fails: "a few checkpoints in a row say little: all curves have a trend",
     },
 ];
 
@@ -130,14 +210,14 @@ pub fn reference() -> String {
         ];
         entry(&mut page, measure.name, measure.title, &lines);
     }
-    page +=
-        "\n## Numbers of more than one matrix\n\n`lethe diagnose` takes them, and the library has them as functions.\n";
+    page += "\n## Numbers of more than one matrix\n\n`lethe diagnose` takes them.\n";
     for function in FUNCTIONS {
         let lines = [
             ("Formula", function.formula),
             ("Paper", function.paper),
             ("Takes", function.takes),
             ("Cost", function.cost),
+            ("Variant", function.variant),
             ("Known failures", function.fails),
         ];
         entry(&mut page, function.name, function.title, &lines);

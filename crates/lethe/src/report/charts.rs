@@ -99,6 +99,9 @@ pub(super) fn by_epoch(d: &Diagnosis, group: Group) -> Vec<Figure> {
     if group == Group::Accuracy {
         figures.extend(two_sided(d, group, "transfer", &|_| None, &|cell| cell.transfer));
     }
+    if group == Group::Pairs {
+        figures.extend(two_sided(d, group, "fisher_trace", &|cell| cell.fisher_trace, &|_| None));
+    }
     for key in measures(d, group) {
         let train = |cell: &Cell| of(&cell.train, group).get(&key).copied();
         figures.extend(two_sided(d, group, &key, &train, &|cell| of(cell.unseen.as_ref()?, group).get(&key).copied()));

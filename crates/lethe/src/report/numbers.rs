@@ -4,7 +4,8 @@ use crate::diagnose::Estimate;
 
 /// Two digits after the point, three below 0.1, with its sign.
 pub(super) fn signed(v: f64) -> String {
-    if v.abs() < 0.0995 { format!("{v:+.3}") } else { format!("{v:+.2}") }
+    let text = if v.abs() < 0.0995 { format!("{v:+.3}") } else { format!("{v:+.2}") };
+    text.replace('-', "−")
 }
 
 /// `0.140 (95 % interval 0.124 to 0.156)`, to two digits of the interval's width.
@@ -23,6 +24,9 @@ pub(super) fn in_table(Estimate { value, low, high }: Estimate) -> String {
 /// A number and its interval to the same digits: two of the interval's width, and enough that no end rounds to 0.
 fn together([value, low, high]: [f64; 3]) -> [String; 3] {
     let zero = |v: f64, digits: usize| v != 0.0 && format!("{:.digits$}", v.abs()).parse() == Ok(0.0);
+    if low == high {
+        return [value, low, high].map(short);
+    }
     let width = (high - low).max(1e-5);
     let digits = if width.is_finite() { (1.0 - width.log10().floor()).clamp(0.0, 6.0) as usize } else { 3 };
     let digits = (digits..6).find(|&digits| !zero(low, digits) && !zero(high, digits)).unwrap_or(6);

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::answers::{answers, criterion_name};
 use super::charts::{self, checkpoints};
 use super::definitions::definition;
-use super::numbers::{in_table, percent, short};
+use super::numbers::{in_table, percent, short, signed};
 use crate::diagnose::{Cell, Diagnosis, Estimate, Onset, Pooled};
 
 const NOTHING: &str = "–";
@@ -151,9 +151,9 @@ pub(super) fn reference(d: &Diagnosis) -> Option<Markup> {
              images to. LayerMem is what a stage adds to the stage before."
         }
         (scrolled("SSLMem and LayerMem", &head, &html! { @for (i, (stage, beside)) in rows.iter().enumerate() { tr {
-            th { (stage) } td { (short(beside.sslmem)) }
-            td { (beside.sslmem_unseen.map_or(NOTHING.into(), short)) }
-            td { (before(i).map_or(NOTHING.into(), |before| short(beside.sslmem - before))) }
+            th { (stage) } td { (signed(beside.sslmem)) }
+            td { (beside.sslmem_unseen.map_or(NOTHING.into(), signed)) }
+            td { (before(i).map_or(NOTHING.into(), |before| signed(beside.sslmem - before))) }
             td { (or_nothing(beside.membership.as_ref().map(|membership| membership.auc))) }
             td { (beside.membership.as_ref().map_or(NOTHING.into(), |membership| percent(membership.true_positives_at_1_percent))) }
         } } }))

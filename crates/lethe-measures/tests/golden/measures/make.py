@@ -2,9 +2,9 @@
 loops over groups with slogdet of d x d matrices, loops over pairs of rows. k-NN votes as lightly 1.6.0's knn_predict
 (https://github.com/lightly-ai/lightly/blob/v1.6.0/lightly/utils/benchmarking/knn.py), held to scikit-learn 1.9.1.
 k-means from given centres, silhouette, adjusted mutual information and the ROC curve are scikit-learn's, minimum
-spanning trees SciPy's.
+spanning trees SciPy's; the parts of DSE are held to lightly's.
 
-    python make.py case.safetensors        (numpy 2.4.6, scikit-learn 1.9.1, scipy 1.17.1)
+    python make.py case.safetensors        (numpy 2.4.6, scikit-learn 1.9.1, scipy 1.17.1, torch 2.11.0, lightly 1.6.0)
 
 A matrix's tensors are named after it: gaussian/z, gaussian/labels, gaussian/eps2, and what is expected of its rows,
 of its pairs and of its classes: gaussian/rows/rankme, gaussian/by_pair/compressed_rate. A measure it does not allow
@@ -14,6 +14,8 @@ is NaN.
 import sys
 
 import numpy as np
+import torch
+from lightly.loss.regularizer import DSERegularizer
 from safetensors.numpy import save_file
 from scipy.sparse.csgraph import minimum_spanning_tree
 from scipy.spatial.distance import cdist
@@ -127,6 +129,19 @@ def dse(z, labels):
     return np.array([between / spread, exp_entropy(s / s.sum()) / min(z.shape), np.mean(norms) / spread])
 
 
+def dse_of_lightly(z, labels):
+    """lightly 1.6.0's DSERegularizer (https://github.com/lightly-ai/lightly/blob/v1.6.0/lightly/loss/regularizer/dse.py), with
+    these clusters in place of its own k-means."""
+    u = torch.from_numpy(unit(z))
+    _, index = np.unique(labels, return_inverse=True)
+    index = torch.from_numpy(index)
+    regularizer = DSERegularizer()
+    regularizer._kmeans = lambda x, _: (torch.stack([x[index == c].mean(0) for c in range(int(index.max()) + 1)]), index)
+    between, within = regularizer._batch_structure(u[None])
+    spread = (u - u.mean(0)).norm(dim=1).mean()
+    return np.array([between / spread, regularizer._effective_dimensionality(u), within / spread])
+
+
 def unitmem(activations):
     """As UnitMem.py in https://github.com/sprintml/LocalizingMemorizationInSSL: the median without the largest."""
     means = activations.mean(1)
@@ -206,6 +221,7 @@ for index, (name, z) in enumerate(matrices.items()):
         add(f"{name}/{groups}", {"compressed_rate": r_c, "coding_rate_reduction": rows["coding_rate"] - r_c})
     unit_mem = unitmem(z.reshape(2, n // 2, d).transpose(1, 0, 2)).mean() if z.min() >= 0 else np.nan
     add(f"{name}/by_pair", {"alignment": alignment(u), "lidar": lidar(z, 2), "unitmem": unit_mem})
+    np.testing.assert_allclose(dse(z, labels), dse_of_lightly(z, labels), rtol=1e-9)
     add(name, {"dse": dse(z, labels), "silhouette": silhouette_score(z, labels), "tree_length": tree_length(z)})
     if n % 3 == 0:
         add(name, {"lidar_3_views": lidar(z, 3)})
