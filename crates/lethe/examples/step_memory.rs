@@ -12,7 +12,7 @@ mod setup;
 use std::process::Command;
 
 use lethe::undo::hypergradient::HYPERGRADIENTS;
-use lethe::undo::{self, Problem, Settings};
+use lethe::undo::{self, Batch, Problem, Settings};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -41,10 +41,11 @@ fn peak_of(step: &str, width: i64, batch: i64) -> f64 {
         Ok(repair) => Settings { repair: repair.name.into(), ..Settings::default() },
         Err(_) => Settings { hypergradient: step.into(), ..Settings::default() },
     };
-    let problem = Problem { method: setup.method.as_ref(), late: &late, settings: &settings, held_out: None };
-    let step = undo::find(&settings.repair).expect("a repair").step;
+    let problem =
+        Problem { method: setup.method.as_ref(), late: &late, settings: &settings, teacher: None, held_out: None };
+    let step = undo::find(&settings.repair).expect("a repair").training.as_ref().expect("one that trains").step;
     let before = memory("VmRSS:");
-    step(&problem, &w, &features).expect("a step");
+    step(&problem, &w, &Batch { images: &[], early: &features }).expect("a step");
     memory("VmHWM:") - before
 }
 

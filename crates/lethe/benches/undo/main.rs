@@ -9,7 +9,7 @@ mod setup;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use lethe::nn::Mode;
 use lethe::undo::hypergradient::{HYPERGRADIENTS, Product};
-use lethe::undo::{self, Problem, Settings};
+use lethe::undo::{self, Batch, Problem, Settings};
 
 fn steps(criterion: &mut Criterion) {
     for (width, batch) in [(16, 64), (16, 256), (64, 64)] {
@@ -27,9 +27,17 @@ fn steps(criterion: &mut Criterion) {
             });
         });
         let mut step = |name: &str, settings: Settings| {
-            let step = undo::find(&settings.repair).expect("a repair").step;
-            let problem = Problem { method: setup.method.as_ref(), late: &late, settings: &settings, held_out: None };
-            group.bench_function(name, |b| b.iter(|| step(&problem, &w, &features()).expect("a step").gradients));
+            let step = undo::find(&settings.repair).expect("a repair").training.as_ref().expect("one that trains").step;
+            let problem = Problem {
+                method: setup.method.as_ref(),
+                late: &late,
+                settings: &settings,
+                teacher: None,
+                held_out: None,
+            };
+            group.bench_function(name, |b| {
+                b.iter(|| step(&problem, &w, &Batch { images: &[], early: &features() }).expect("a step").gradients)
+            });
         };
         step("joint", Settings { repair: "joint".into(), ..Settings::default() });
         let of = |name: &str| Settings { hypergradient: name.into(), ..Settings::default() };

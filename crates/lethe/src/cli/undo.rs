@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -61,10 +61,22 @@ pub(super) struct Args {
 /// The settings as flags; absent ones keep the default.
 #[derive(clap::Args, Serialize)]
 struct Flags {
-    /// umm; joint, both its objectives in one plain step; or continue, plain further steps with the same part frozen
-    /// [default: umm]
-    #[arg(long, value_parser = PossibleValuesParser::new(REPAIRS.iter().map(|repair| repair.name)))]
+    /// How to go on [default: umm]
+    #[arg(long, value_parser = repairs())]
     repair: Option<String>,
+    /// average: the checkpoints averaged with CKPT [default: with it, the last five that its run kept]
+    #[arg(long, value_name = "CKPT", num_args = 1..)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    with: Vec<PathBuf>,
+    /// distill-late, distill-early: the earlier checkpoint [default: the one in the middle of CKPT's training]
+    #[arg(long, value_name = "CKPT")]
+    teacher: Option<PathBuf>,
+    /// distill-late, distill-early: weight of the distance to it [default: 1]
+    #[arg(long, value_name = "W")]
+    distill_weight: Option<f64>,
+    /// earlier, --split auto: the diagnosis.json that chooses [default: that of CKPT's run]
+    #[arg(long, value_name = "FILE")]
+    diagnosis: Option<PathBuf>,
     /// The last stage that stays as it is; auto: the one before the first where the diagnosis of the checkpoint's run
     /// saw memorisation set in [default: stage2]
     #[arg(long, value_name = "STAGE")]
@@ -131,12 +143,21 @@ struct Flags {
     /// [default: 10]
     #[arg(long, value_name = "N")]
     epochs: Option<u32>,
+    /// Compute to spend instead: passes forward and backward of the late stages over a batch, so that repairs of different
+    /// cost can be compared; `continue` makes a step of one
+    #[arg(long, value_name = "N", conflicts_with = "epochs", value_parser = clap::value_parser!(u32).range(1..))]
+    passes: Option<u32>,
     /// [default: 256]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
     /// [default: 0]
     #[arg(long)]
     seed: Option<u64>,
+}
+
+/// The repairs with their titles, for --help.
+fn repairs() -> PossibleValuesParser {
+    PossibleValuesParser::new(REPAIRS.iter().map(|repair| PossibleValue::new(repair.name).help(repair.title)))
 }
 
 impl Flags {
@@ -175,9 +196,10 @@ fn print(outcome: &Outcome) -> Result<()> {
         table.add_row(["grad_norm".into(), format!("{:.4}", first.grad_norm), format!("{:.4}", last.grad_norm)]);
     }
     super::print(&format!(
-        "{table}\n{}: {} steps in {:.1} s, {} unreadable images; {}",
+        "{table}\n{}: {} steps, {:.1} passes in {:.1} s, {} unreadable images; {}",
         outcome.repair,
         outcome.steps,
+        outcome.passes,
         outcome.seconds,
         outcome.bad_samples,
         outcome.checkpoint.display()

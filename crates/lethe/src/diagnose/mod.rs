@@ -160,6 +160,13 @@ pub struct Side {
 }
 
 impl Diagnosis {
+    /// The checkpoint that it keeps without labels: the earliest that is not measurably worse. Nothing where it could not
+    /// choose.
+    pub fn keeps(&self) -> Option<usize> {
+        let without_labels = self.choices.iter().filter(|choice| !choice.needs_labels);
+        without_labels.filter_map(|choice| choice.earliest.as_ref()).map(|earliest| earliest.checkpoint).next()
+    }
+
     /// `epoch 60`, or the path of a checkpoint that does not say.
     pub fn checkpoint_name(&self, checkpoint: usize) -> String {
         let row = &self.checkpoints[checkpoint];

@@ -53,11 +53,26 @@ pub trait Encoder: Send + Sync {
 pub struct Part<'a> {
     encoder: &'a dyn Encoder,
     stages: Range<usize>,
+    /// Is shown the map that leaves every stage.
+    hook: Option<&'a dyn Fn(&Tensor)>,
 }
 
 impl<'a> Part<'a> {
     pub fn whole(encoder: &'a dyn Encoder) -> Self {
-        Self { encoder, stages: 0..encoder.stages().len() }
+        Self { encoder, stages: 0..encoder.stages().len(), hook: None }
+    }
+
+    /// No stage: what goes in comes out.
+    pub fn none(encoder: &'a dyn Encoder) -> Self {
+        Self { encoder, stages: 0..0, hook: None }
+    }
+
+    /// The same stages; `hook` is shown the map that leaves each, as by PyTorch's forward hooks.
+    pub fn hooked<'b>(&self, hook: &'b dyn Fn(&Tensor)) -> Part<'b>
+    where
+        'a: 'b,
+    {
+        Part { encoder: self.encoder, stages: self.stages.clone(), hook: Some(hook) }
     }
 
     /// The stages up to and with `split`, and those after it.
@@ -69,7 +84,10 @@ impl<'a> Part<'a> {
         let last = names.len() - 1;
         let choices = names[..last].join(", ");
         match names.iter().position(|name| *name == split) {
-            Some(i) if i < last => Ok((Self { encoder, stages: 0..i + 1 }, Self { encoder, stages: i + 1..last + 1 })),
+            Some(i) if i < last => {
+                let part = |stages| Self { encoder, stages, hook: None };
+                Ok((part(0..i + 1), part(i + 1..last + 1)))
+            }
             Some(_) => Err(Error::usage(format!("--split {split}: no stage is left to train after the last one"))
                 .hint(format!("split after one of: {choices}"))),
             None => Err(Error::usage(format!("--split {split}: {} has no such stage", encoder.spec()))
@@ -80,6 +98,22 @@ impl<'a> Part<'a> {
     /// Fresh weights of these stages.
     pub fn init(&self, rng: &mut Rng) -> Weights {
         self.weights(&self.encoder.init(rng))
+    }
+
+    pub fn encoder(&self) -> &'a dyn Encoder {
+        self.encoder
+    }
+
+    /// Multiply-adds of the convolutions of a forward pass, a pixel of the image: a convolution is counted at the size
+    /// of the map that leaves its stage, which is exact for basic blocks.
+    pub fn work(&self) -> f64 {
+        let shapes = self.encoder.shapes();
+        let of = |i: usize| {
+            let convolutions = shapes.iter().filter(|(name, shape)| shape.len() == 4 && self.encoder.owns(i, name));
+            let weights: i64 = convolutions.map(|(_, shape)| shape.iter().product::<i64>()).sum();
+            weights as f64 / (self.encoder.stages()[i].stride as f64).powi(2)
+        };
+        self.stages.clone().map(of).sum()
     }
 
     pub fn stages(&self) -> &[Stage] {
@@ -98,7 +132,15 @@ impl<'a> Part<'a> {
 
     /// The map after the last stage.
     pub fn forward(&self, w: &Weights, x: &Tensor, mode: Mode) -> Tensor {
-        self.stages.clone().fold(x.shallow_clone(), |x, i| self.encoder.stage(i, w, &x, mode))
+        self.stages.clone().fold(x.shallow_clone(), |x, i| self.stage(i, w, &x, mode))
+    }
+
+    fn stage(&self, i: usize, w: &Weights, x: &Tensor, mode: Mode) -> Tensor {
+        let map = self.encoder.stage(i, w, x, mode);
+        if let Some(hook) = self.hook {
+            hook(&map);
+        }
+        map
     }
 
     /// A map of these stages `[n, c, h, w]` to a vector `[n, c]`.
@@ -117,7 +159,7 @@ impl<'a> Part<'a> {
         self.stages
             .clone()
             .map(|i| {
-                x = self.encoder.stage(i, w, &x, mode);
+                x = self.stage(i, w, &x, mode);
                 self.encoder.pool(&x)
             })
             .collect()

@@ -14,6 +14,9 @@ pub enum Mode {
     Train,
     /// Statistics of the batch; running statistics are left alone (the extra passes of a bi-level step).
     TrainKeepStats,
+    /// Statistics of the batch; running statistics become their mean over all passes since `num_batches_tracked` was 0
+    /// (PyTorch's `momentum=None`).
+    Estimate,
 }
 
 const BN_MOMENTUM: f64 = 0.1;
@@ -42,11 +45,15 @@ pub fn batch_norm(w: &Weights, name: &str, x: &Tensor, mode: Mode) -> Tensor {
     if mode == Mode::Eval {
         return x.batch_norm(weight, bias, mean, var, false, BN_MOMENTUM, BN_EPS, true);
     }
-    let running = if mode == Mode::Train { [mean, var] } else { [None, None] };
-    if let (Mode::Train, Some(count)) = (mode, of("num_batches_tracked")) {
+    let running = if mode == Mode::TrainKeepStats { [None, None] } else { [mean, var] };
+    let mut momentum = BN_MOMENTUM;
+    if let (Mode::Train | Mode::Estimate, Some(count)) = (mode, of("num_batches_tracked")) {
         let _ = count.shallow_clone().g_add_scalar_(1);
+        if mode == Mode::Estimate {
+            momentum = 1.0 / count.int64_value(&[]) as f64;
+        }
     }
-    second_order::batch_norm(x, [weight, bias], running, BN_MOMENTUM, BN_EPS)
+    second_order::batch_norm(x, [weight, bias], running, momentum, BN_EPS)
 }
 
 pub fn relu(x: &Tensor) -> Tensor {

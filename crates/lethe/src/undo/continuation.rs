@@ -1,17 +1,25 @@
 //! Plain further steps of the method with the same part frozen: what any repair has to beat.
 
-use tch::Tensor;
-
 use super::coding_rate::pair_coding_rate_reduction;
-use super::{Problem, Repair, Step};
+use super::repair::{Batch, Forward, Repair, Step, Training, Trains, given};
+use super::{Problem, others};
 use crate::error::Result;
 use crate::nn::{Mode, Weights};
 
-pub(super) const REPAIR: Repair =
-    Repair { name: "continue", title: "plain further steps, the same part frozen", paper: "", step };
+pub(super) const REPAIR: Repair = Repair {
+    name: "continue",
+    title: "plain further steps, the same part frozen",
+    paper: "",
+    others: others::none,
+    start: given,
+    training: Some(PLAIN),
+};
 
-fn step(problem: &Problem, w: &Weights, early: &[Tensor]) -> Result<Step> {
-    let loss = problem.method.loss(problem.late, w, early, problem.mode(Mode::Train))?;
+/// The steps of the method itself.
+pub(super) const PLAIN: Training = Training { trains: Trains::Late, step, cost: |_, forward: &Forward| forward.pass() };
+
+fn step(problem: &Problem, w: &Weights, batch: &Batch) -> Result<Step> {
+    let loss = problem.method.loss(problem.late, w, batch.early, problem.mode(Mode::Train))?;
     let gradients = w.gradients(&loss.total, false)?;
     let [z1, z2, ..] = loss.projections.as_slice() else { unreachable!("methods give a projection a view") };
     let reduction = tch::no_grad(|| pair_coding_rate_reduction(z1, z2, problem.settings.eps2))?;

@@ -79,7 +79,13 @@ impl During {
         let of_encoder = Part::whole(encoder).weights(w);
         let mut trained = late.weights(w);
         trained.extend(w.filter(|name| of_encoder.find(name).is_none()));
-        let problem = Problem { method: self.method.as_ref(), late: &late, settings: &self.settings, held_out: None };
+        let problem = Problem {
+            method: self.method.as_ref(),
+            late: &late,
+            settings: &self.settings,
+            teacher: None,
+            held_out: None,
+        };
         let (step, loss) = umm::outer_step(&problem, &trained, &features)?;
         Ok(Slope { trained, gradients: step.gradients, loss })
     }

@@ -31,7 +31,9 @@ impl UndoFolder {
     pub fn prepare(path: &Path, overwrite: bool) -> Result<Self> {
         files::make_folder(path)?;
         files::sweep(path)?;
-        if fs::read_dir(path).at(path)?.next().is_some() && !overwrite {
+        // A repair that failed leaves the list of the images it could not read.
+        let is_there = |entry: &fs::DirEntry| entry.file_name() != BAD_SAMPLES;
+        if fs::read_dir(path).at(path)?.flatten().any(|entry| is_there(&entry)) && !overwrite {
             return Err(Error::usage("this folder is not empty")
                 .at(path)
                 .hint("--overwrite replaces an earlier repair, or choose another --out"));

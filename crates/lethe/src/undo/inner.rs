@@ -2,8 +2,9 @@
 
 use tch::Tensor;
 
-use super::Problem;
 use super::alignment::alignment;
+use super::repair::Forward;
+use super::{Problem, Settings};
 use crate::error::Result;
 use crate::methods::Loss;
 use crate::nn::{Mode, Weights};
@@ -23,6 +24,12 @@ impl Inner {
         terms.extend(self.divergence.as_ref().map(|value| (problem.settings.divergence.name(), value.detach())));
         terms
     }
+}
+
+/// Multiply-adds of a gradient of L_in: the convolutions of 6 forward passes of the late part with the alignment, of
+/// second order, and of 3 without (docs/decisions/0003).
+pub(super) fn cost(settings: &Settings, forward: &Forward) -> f64 {
+    forward.late * if settings.beta == 0.0 { 3.0 } else { 6.0 }
 }
 
 /// L_in of the late weights `w` on early features `[n, c, h, w]`, one a view.

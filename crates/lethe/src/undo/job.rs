@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
-use super::{Batches, Head, HeldOut, Settings, StepRow, Subject, UndoFolder, Undone, split, undo};
+use super::others::Given;
+use super::{Batches, Head, HeldOut, Settings, Snapshot, StepRow, Subject, UndoFolder, Undone, find, split, undo};
 use crate::checkpoint::{self, Checkpoint};
 use crate::encoders::Part;
 use crate::error::{At, Error, Result};
@@ -40,6 +41,8 @@ pub struct Job<'a> {
 pub struct Outcome {
     pub repair: String,
     pub steps: u64,
+    /// Compute spent, in [passes](super::repair::Forward::pass).
+    pub passes: f64,
     pub seconds: f64,
     pub bad_samples: usize,
     #[serde(serialize_with = "crate::files::as_text")]
@@ -60,10 +63,25 @@ pub fn run(job: &Job) -> Result<Outcome> {
     tch::set_num_threads(threads as i32);
     let opened = checkpoint::open(job.checkpoint)?;
     let encoder = opened.meta.encoder.build()?;
-    let settings = &Settings { split: split::resolve(settings, encoder.as_ref(), job.checkpoint)?, ..settings.clone() };
+    let split = split::resolve(&Given { checkpoint: job.checkpoint, settings }, encoder.as_ref())?;
+    let settings = &Settings { split, ..settings.clone() };
     Part::cut(encoder.as_ref(), &settings.split)?;
     let (method_name, method) = method_of(&opened, job.method)?;
-    let head = head_of(&opened, method_name, method.as_ref(), Part::whole(encoder.as_ref()).dim(), settings)?;
+    let beside = (find(&settings.repair)?.others)(&Given { checkpoint: job.checkpoint, settings })?;
+    let dim = Part::whole(encoder.as_ref()).dim();
+    let head = head_of(&opened, method_name, method.as_ref(), dim, settings)?;
+    let others = beside
+        .iter()
+        .map(|path| {
+            let other = checkpoint::open(path)?;
+            if other.meta.encoder != opened.meta.encoder {
+                let (found, expected) = (&other.meta.encoder, &opened.meta.encoder);
+                return Err(Error::usage(format!("holds {found}, expected {expected}, as the given one")).at(path));
+            }
+            let head = head_of(&other, method_name, method.as_ref(), dim, settings)?;
+            Ok(Snapshot { weights: other.encoder.to_device(device), head: head.to_device(device) })
+        })
+        .collect::<Result<Vec<Snapshot>>>()?;
 
     let dataset = data::open(job.data)?;
     let mut meta = opened.meta;
@@ -97,6 +115,8 @@ pub fn run(job: &Job) -> Result<Outcome> {
     let mut folder = UndoFolder::prepare(job.out, job.overwrite)?;
     let mut table = toml::Table::try_from(settings).expect("settings are plain values");
     table.insert("checkpoint".into(), job.checkpoint.display().to_string().into());
+    let beside: Vec<toml::Value> = beside.iter().map(|path| path.display().to_string().into()).collect();
+    table.insert("others".into(), beside.into());
     table.insert("data".into(), job.data.into());
     table.insert("method".into(), method_name.into());
     table.insert("image_size".into(), i64::from(size).into());
@@ -106,7 +126,8 @@ pub fn run(job: &Job) -> Result<Outcome> {
     interrupt::listen()?;
 
     let (weights, head) = (opened.encoder.to_device(device), head.to_device(device));
-    let subject = Subject { encoder: encoder.as_ref(), method: method.as_ref(), weights: &weights, head: &head };
+    let subject =
+        Subject { encoder: encoder.as_ref(), method: method.as_ref(), weights: &weights, head: &head, others: &others };
     let mut epoch = |epoch: u32| -> Box<dyn Iterator<Item = Result<Vec<Tensor>>>> {
         Box::new(loader.epoch(epoch, 0).map(move |batch| Ok(batch?.tensors(device, Kind::Float))))
     };
@@ -158,7 +179,8 @@ pub fn run(job: &Job) -> Result<Outcome> {
     Ok(Outcome {
         repair: settings.repair.clone(),
         steps: on_cpu.steps,
-        seconds: on_cpu.last.as_ref().map_or(0.0, |row| row.seconds),
+        passes: on_cpu.passes,
+        seconds: on_cpu.seconds,
         bad_samples: loader.bad_samples().len(),
         checkpoint: path,
         first,

@@ -28,6 +28,8 @@ pub struct StepRow {
     /// Joint norm of the gradients given to the optimiser.
     pub grad_norm: f64,
     pub lr: f64,
+    /// Compute so far, in [passes](super::repair::Forward::pass): counted, not timed.
+    pub passes: f64,
     /// Since the start, when the step was handed to the device.
     pub seconds: f64,
 }
@@ -36,6 +38,7 @@ pub struct StepRow {
 struct Pending {
     step: u64,
     epoch: u32,
+    passes: f64,
     lr: f64,
     seconds: f64,
     names: Vec<&'static str>,
@@ -56,24 +59,24 @@ pub(super) struct StepLog {
 }
 
 impl StepLog {
-    pub(super) fn new(repair: &'static str, w: &Weights) -> Self {
-        Self {
-            repair,
-            started: Instant::now(),
-            pending: Vec::new(),
-            last: None,
-            good: w.copy(),
-            candidate: w.copy(),
-            failed: false,
-        }
+    pub(super) fn new(repair: &'static str, w: &Weights, started: Instant) -> Self {
+        Self { repair, started, pending: Vec::new(), last: None, good: w.copy(), candidate: w.copy(), failed: false }
     }
 
-    pub(super) fn push(&mut self, epoch: u32, step: u64, lr: f64, terms: Vec<(&'static str, Tensor)>, g: &Gradients) {
+    pub(super) fn push(
+        &mut self,
+        epoch: u32,
+        step: u64,
+        passes: f64,
+        lr: f64,
+        terms: Vec<(&'static str, Tensor)>,
+        g: &Gradients,
+    ) {
         let (names, mut values): (Vec<_>, Vec<_>) = terms.into_iter().unzip();
         values.push(norm(g));
         let values = Tensor::stack(&values, 0);
         let seconds = self.started.elapsed().as_secs_f64();
-        self.pending.push(Pending { step, epoch: epoch + 1, lr, seconds, names, values });
+        self.pending.push(Pending { step, epoch: epoch + 1, passes, lr, seconds, names, values });
     }
 
     pub(super) fn is_due(&self) -> bool {
@@ -107,6 +110,7 @@ impl StepLog {
                 terms: pending.names.iter().map(|name| (*name).to_owned()).zip(terms.iter().copied()).collect(),
                 grad_norm: *norm,
                 lr: pending.lr,
+                passes: pending.passes,
                 seconds: pending.seconds,
             };
             record(&row)?;

@@ -1,11 +1,15 @@
-//! Repairs of a pre-trained encoder: its early stages stay as they are, its late stages and head are trained further.
+//! Repairs of a pre-trained encoder: as a rule its early stages stay as they are, its late stages and head are trained
+//! further.
 //!
 //! A new repair is one file and one line in [`REPAIRS`].
 
 pub mod alignment;
+mod average;
 pub mod coding_rate;
 mod continuation;
+pub mod distill;
 pub mod during;
+mod earlier;
 mod folder;
 pub mod groups;
 pub mod hypergradient;
@@ -14,9 +18,15 @@ pub mod job;
 mod joint;
 mod log;
 pub mod matching;
+mod others;
 pub mod outer;
+mod reinit;
+pub mod repair;
 mod split;
 mod umm;
+
+use std::path::PathBuf;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
@@ -25,38 +35,20 @@ use crate::encoders::{Encoder, Part};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::methods::Method;
-use crate::nn::{Gradients, Mode, Weights};
+use crate::nn::{Mode, Weights};
 use crate::optim::{self, WarmupCosine};
 use crate::progress::Progress;
 
 use alignment::Divergence;
 pub use folder::UndoFolder;
 use groups::Groups;
-use hypergradient::{InnerOptimizer, Product};
+use hypergradient::{InnerOptimizer, Product, Solver};
 pub use job::{Job, Outcome};
 use log::StepLog;
 pub use log::StepRow;
 use outer::RateOf;
-
-/// A way to go on with a pre-trained encoder.
-pub struct Repair {
-    pub name: &'static str,
-    pub title: &'static str,
-    pub paper: &'static str,
-    /// One step: the gradients for the parameters of the late weights, and what to log.
-    pub step: fn(&Problem, &Weights, &[Tensor]) -> Result<Step>,
-}
-
-pub const REPAIRS: &[Repair] = &[umm::REPAIR, joint::REPAIR, continuation::REPAIR];
-
-/// # Errors
-/// When there is no repair of this name; the hint lists them.
-pub fn find(name: &str) -> Result<&'static Repair> {
-    REPAIRS.iter().find(|repair| repair.name == name).ok_or_else(|| {
-        let names: Vec<&str> = REPAIRS.iter().map(|repair| repair.name).collect();
-        Error::usage(format!("unknown repair {name:?}")).hint(format!("one of: {}", names.join(", ")))
-    })
-}
+pub use repair::{Batch, REPAIRS, Repair, Snapshot, find};
+use repair::{Forward, Start, Step};
 
 /// What the objectives are made of.
 #[derive(Clone, Copy)]
@@ -65,6 +57,8 @@ pub struct Problem<'a> {
     /// The stages that are trained.
     pub late: &'a Part<'a>,
     pub settings: &'a Settings,
+    /// The whole encoder of an earlier checkpoint, for the repairs that look at one.
+    pub teacher: Option<&'a Weights>,
     /// Early features `[n, c, h, w]` of a held-out batch, one a view, for the outer loss; without it both losses are
     /// taken on the training batch.
     pub held_out: Option<&'a [Tensor]>,
@@ -99,14 +93,6 @@ pub enum Head {
     New,
 }
 
-/// What a step of a repair gives.
-pub struct Step {
-    /// In the order of the late weights' parameters.
-    pub gradients: Gradients,
-    /// Scalars for the log, cut from any graph, on the device.
-    pub terms: Vec<(&'static str, Tensor)>,
-}
-
 /// Every setting of a repair; docs/decisions/0002 argues the defaults the paper leaves open.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -117,6 +103,14 @@ pub struct Settings {
     pub split: String,
     pub head: Head,
     pub batch_norm: BatchNorm,
+    /// Averaged with the given checkpoint (`average`); empty for the last ones that its run kept.
+    pub with: Vec<PathBuf>,
+    /// What `distill-*` holds stages to; none for the checkpoint in the middle of the run.
+    pub teacher: Option<PathBuf>,
+    /// Weight of that distance.
+    pub distill_weight: f64,
+    /// `diagnosis.json` that `earlier` chooses by; none for that of the run.
+    pub diagnosis: Option<PathBuf>,
     pub hypergradient: String,
     /// How the hypergradients `neumann` and `cg` multiply with the inner Hessian, and how often.
     pub hessian: Product,
@@ -145,6 +139,8 @@ pub struct Settings {
     pub lr: f64,
     pub weight_decay: f64,
     pub epochs: u32,
+    /// Compute to spend instead of a number of epochs, in [passes](Forward::pass).
+    pub passes: Option<u32>,
     pub batch_size: usize,
     pub seed: u64,
 }
@@ -156,6 +152,10 @@ impl Default for Settings {
             split: "stage2".into(),
             head: Head::Pretrained,
             batch_norm: BatchNorm::Live,
+            with: Vec::new(),
+            teacher: None,
+            distill_weight: 1.0,
+            diagnosis: None,
             hypergradient: "forward-difference".into(),
             hessian: Product::ForwardDifference,
             solver_steps: 5,
@@ -174,6 +174,7 @@ impl Default for Settings {
             lr: 3e-4,
             weight_decay: 0.0,
             epochs: 10,
+            passes: None,
             batch_size: 256,
             seed: 0,
         }
@@ -192,6 +193,7 @@ impl Settings {
             ("beta", self.beta),
             ("lambda", self.lambda),
             ("match", self.matching),
+            ("distill-weight", self.distill_weight),
             ("weight-decay", self.weight_decay),
         ];
         if let Some((name, value)) = weights.into_iter().find(|(_, value)| !(value.is_finite() && *value >= 0.0)) {
@@ -227,6 +229,22 @@ impl Settings {
         }
         Ok(())
     }
+
+    fn solver(&self) -> Solver {
+        Solver { product: self.hessian, steps: self.solver_steps }
+    }
+
+    /// Steps that make up `epochs`, or that `passes` pay for.
+    fn steps(&self, per_epoch: u64, passes_per_step: f64) -> Result<u64> {
+        let Some(passes) = self.passes else { return Ok(u64::from(self.epochs) * per_epoch) };
+        match (f64::from(passes) / passes_per_step).floor() as u64 {
+            0 => Err(Error::usage(format!(
+                "--passes {passes}: one step of {} takes {passes_per_step:.2} passes",
+                self.repair
+            ))),
+            steps => Ok(steps),
+        }
+    }
 }
 
 /// What is repaired; it is left as it is.
@@ -237,6 +255,8 @@ pub struct Subject<'a> {
     pub weights: &'a Weights,
     /// Projector and predictor; a teacher in it is passed over and made anew as a copy of the student.
     pub head: &'a Weights,
+    /// Of other checkpoints, for the repairs that look at some.
+    pub others: &'a [Snapshot],
 }
 
 /// What a repair leaves.
@@ -247,6 +267,9 @@ pub struct Undone {
     /// Projector, predictor and teacher (`teacher.*`, of the late stages only).
     pub head: Weights,
     pub steps: u64,
+    /// Compute spent, in [passes](Forward::pass).
+    pub passes: f64,
+    pub seconds: f64,
     /// The last step's numbers.
     pub last: Option<StepRow>,
     /// Why it ended early: a signal, or a number that is not finite. The weights are then the last that gave a finite
@@ -265,64 +288,78 @@ pub struct Batches<'a> {
 /// The batches of held-out images from a step on.
 pub type HeldOut<'a> = &'a dyn Fn(u64) -> Box<dyn Iterator<Item = Result<Vec<Tensor>>> + 'a>;
 
-/// Trains the stages after the cut and the head; `record` receives every step's numbers, some steps late.
+/// Repairs `subject`; `record` receives every step's numbers, some steps late.
 ///
 /// # Errors
 /// On settings out of range, a split that is not there, or an error of the batches or of `record`.
 pub fn undo(
     subject: &Subject,
     settings: &Settings,
-    batches: Batches,
+    mut batches: Batches,
     record: &mut dyn FnMut(&StepRow) -> Result<()>,
 ) -> Result<Undone> {
     settings.check()?;
-    let (early, late) = Part::cut(subject.encoder, &settings.split)?;
-    let problem = Problem { method: subject.method, late: &late, settings, held_out: None };
     let repair = find(&settings.repair)?;
-    let frozen = early.weights(subject.weights).frozen();
-    let mut w = late.weights(subject.weights);
-    w.extend(subject.head.filter(|name| !name.starts_with("teacher.")));
+    let forward = Forward::of(subject.encoder, &settings.split)?;
+    let begun = Instant::now();
+    let Start { from, cost } = (repair.start)(subject, settings, &mut batches)?;
+    let passes = cost / forward.pass();
+    let Some(training) = &repair.training else {
+        let (weights, head) = (from.weights.frozen_copy(), from.head.frozen_copy());
+        let seconds = begun.elapsed().as_secs_f64();
+        return Ok(Undone { weights, head, steps: 0, passes, seconds, last: None, stopped: None });
+    };
+    let passes_per_step = (training.cost)(settings, &forward) / forward.pass();
+    let total_steps = settings.steps(batches.per_epoch, passes_per_step)?;
+    let epochs = total_steps.div_ceil(batches.per_epoch.max(1)) as u32;
+
+    let (early, late) = training.trains.cut(subject.encoder, &settings.split)?;
+    let teacher = subject.others.first().map(|other| &other.weights);
+    let problem = Problem { method: subject.method, late: &late, settings, teacher, held_out: None };
+    let frozen = early.weights(&from.weights).frozen();
+    let mut w = late.weights(&from.weights);
+    w.extend(from.head.filter(|name| !name.starts_with("teacher.")));
     let mut w = w.copy().trainable();
     subject.method.teach(&mut w);
 
     let mut optimizer = optim::build(&settings.optimizer, settings.weight_decay)?;
-    let total_steps = u64::from(settings.epochs) * batches.per_epoch;
     let schedule = WarmupCosine { base: settings.lr, warmup_steps: 0, total_steps };
-    let mut log = StepLog::new(repair.name, &w);
+    let mut log = StepLog::new(repair.name, &w, begun);
     let progress = Progress::new("undo", "steps", total_steps);
     let mut stopped = None;
     let mut step = 0;
     let mut held_out = batches.held_out.map(|from| from(step));
-    'epochs: for epoch in 0..settings.epochs {
-        for inputs in (batches.epoch)(epoch) {
-            let inputs = inputs?;
-            let features = |views: Vec<Tensor>| -> Vec<Tensor> {
+    'epochs: for epoch in 0..epochs {
+        for images in (batches.epoch)(epoch) {
+            let images = images?;
+            let features = |views: &[Tensor]| -> Vec<Tensor> {
                 tch::no_grad(|| views.iter().map(|x| early.forward(&frozen, x, Mode::Eval)).collect())
             };
-            let views = features(inputs);
-            let held_out = held_out.as_mut().and_then(Iterator::next).transpose()?.map(features);
-            let problem = Problem { held_out: held_out.as_deref(), ..problem };
-            let Step { gradients, terms } = (repair.step)(&problem, &w, &views)?;
+            let unseen = held_out.as_mut().and_then(Iterator::next).transpose()?.map(|views| features(&views));
+            let problem = Problem { held_out: unseen.as_deref(), ..problem };
+            let Step { gradients, terms } =
+                (training.step)(&problem, &w, &Batch { images: &images, early: &features(&images) })?;
             let lr = schedule.at(step);
             optimizer.step(&w, &gradients, lr);
             step += 1;
             subject.method.after_step(&w, step as f64 / total_steps as f64);
-            log.push(epoch, step, lr, terms, &gradients);
+            log.push(epoch, step, passes + step as f64 * passes_per_step, lr, terms, &gradients);
             stopped = interrupt::asked();
             if (log.is_due() || stopped.is_some() || step == total_steps)
                 && let Some(error) = log.flush(&w, record)?
             {
                 stopped = Some(error);
             }
-            progress.advance_with(1, || log.note(epoch, settings.epochs));
-            if stopped.is_some() {
+            progress.advance_with(1, || log.note(epoch, epochs));
+            if stopped.is_some() || step == total_steps {
                 break 'epochs;
             }
         }
     }
     let (w, last) = log.finish(w);
-    let mut weights = subject.weights.frozen_copy();
+    let mut weights = from.weights.frozen_copy();
     weights.extend(late.weights(&w).frozen());
-    let head = w.filter(|name| subject.weights.find(name).is_none()).frozen();
-    Ok(Undone { weights, head, steps: step, last, stopped })
+    let head = w.filter(|name| from.weights.find(name).is_none()).frozen();
+    let (passes, seconds) = (passes + step as f64 * passes_per_step, begun.elapsed().as_secs_f64());
+    Ok(Undone { weights, head, steps: step, passes, seconds, last, stopped })
 }

@@ -4,8 +4,9 @@
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-use super::Problem;
 use super::matching::moment_distance;
+use super::repair::Forward;
+use super::{Problem, Settings};
 use crate::error::Result;
 use crate::methods::Loss;
 use crate::nn::{Mode, Weights};
@@ -39,6 +40,16 @@ impl Added {
         let mut terms = vec![("coding_rate_reduction", self.coding_rate_reduction.detach())];
         terms.extend(self.distance.as_ref().map(|distance| ("match", distance.detach())));
         terms
+    }
+}
+
+/// Multiply-adds that held-out images add: their pass through the early part, and to match them a pass of the training
+/// batch through the late part, forward and backward.
+pub(super) fn cost_of_held_out(settings: &Settings, forward: &Forward) -> f64 {
+    match (&settings.outer_data, settings.matching > 0.0) {
+        (None, _) => 0.0,
+        (Some(_), false) => forward.early,
+        (Some(_), true) => forward.early + 3.0 * forward.late,
     }
 }
 

@@ -1,12 +1,10 @@
 //! `--split auto`: the cut by the diagnosis of the run that the checkpoint is from.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::Settings;
-use crate::diagnose::Diagnosis;
+use super::others::Given;
 use crate::encoders::Encoder;
-use crate::error::{At, Error, Result};
+use crate::error::{Error, Result};
 
 const AUTO: &str = "auto";
 
@@ -15,14 +13,11 @@ const AUTO: &str = "auto";
 ///
 /// # Errors
 /// With `auto`, when the run has no diagnosis, or that has no onset, or one in the first stage.
-pub(super) fn resolve(settings: &Settings, encoder: &dyn Encoder, checkpoint: &Path) -> Result<String> {
-    if settings.split != AUTO {
-        return Ok(settings.split.clone());
+pub(super) fn resolve(given: &Given, encoder: &dyn Encoder) -> Result<String> {
+    if given.settings.split != AUTO {
+        return Ok(given.settings.split.clone());
     }
-    let path = diagnosis_of(checkpoint)?;
-    let text = fs::read_to_string(&path).at(&path)?;
-    let diagnosis: Diagnosis =
-        serde_json::from_str(&text).map_err(|error| Error::failed(format!("no diagnosis: {error}")).at(&path))?;
+    let (path, diagnosis) = given.diagnosis()?;
     let memorises =
         |stage: &str| diagnosis.onsets.iter().any(|onset| onset.of == "memorisation_gap" && onset.stage == stage);
     let stages = encoder.stages();
@@ -36,18 +31,4 @@ pub(super) fn resolve(settings: &Settings, encoder: &dyn Encoder, checkpoint: &P
 fn unsplittable(what: &str, path: &Path) -> Error {
     Error::failed(format!("--split auto: {}: {what}", path.display()))
         .hint("name a stage with --split to cut all the same")
-}
-
-/// RUN/diagnosis/diagnosis.json or RUN/diagnosis.json, of RUN/checkpoints/CKPT.
-fn diagnosis_of(checkpoint: &Path) -> Result<PathBuf> {
-    let checkpoint = fs::canonicalize(checkpoint).at(checkpoint)?;
-    let run = checkpoint.parent().and_then(Path::parent).unwrap_or(&checkpoint);
-    let places = ["diagnosis/diagnosis.json", "diagnosis.json"].map(|place| run.join(place));
-    places.iter().find(|path| path.is_file()).cloned().ok_or_else(|| {
-        Error::usage(format!("--split auto: {} does not exist", places[0].display())).hint(format!(
-            "lethe diagnose {} --unseen D --out {}",
-            run.display(),
-            run.join("diagnosis").display()
-        ))
-    })
 }

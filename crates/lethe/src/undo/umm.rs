@@ -6,16 +6,32 @@ use std::cell::OnceCell;
 use tch::Tensor;
 
 use super::hypergradient::{self, Bilevel};
-use super::{Problem, Repair, Step, inner, outer};
+use super::repair::{Batch, Forward, Repair, Step, Training, Trains, given};
+use super::{Problem, Settings, inner, others, outer};
 use crate::error::Result;
 use crate::methods::Loss;
 use crate::nn::{Mode, Weights};
 
-pub(super) const REPAIR: Repair =
-    Repair { name: "umm", title: "Undoing Memorization Mechanism", paper: "arXiv 2410.00772", step };
+pub(super) const REPAIR: Repair = Repair {
+    name: "umm",
+    title: "Undoing Memorization Mechanism",
+    paper: "arXiv 2410.00772",
+    others: others::none,
+    start: given,
+    training: Some(Training { trains: Trains::Late, step, cost }),
+};
 
-fn step(problem: &Problem, w: &Weights, early: &[Tensor]) -> Result<Step> {
-    Ok(outer_step(problem, w, early)?.0)
+fn cost(settings: &Settings, forward: &Forward) -> f64 {
+    let entry = hypergradient::find(&settings.hypergradient);
+    let inner_gradients = entry.map_or(0, |entry| (entry.inner_gradients)(settings.inner_steps, settings.solver()));
+    forward.early
+        + inner::cost(settings, forward) * inner_gradients as f64
+        + 3.0 * forward.late
+        + outer::cost_of_held_out(settings, forward)
+}
+
+fn step(problem: &Problem, w: &Weights, batch: &Batch) -> Result<Step> {
+    Ok(outer_step(problem, w, batch.early)?.0)
 }
 
 /// The hypergradient at `w`, and L_ssl there. Batch-norm updates its running statistics in the pass at `w`, as a plain step does; the
@@ -45,8 +61,7 @@ pub(super) fn outer_step(problem: &Problem, w: &Weights, early: &[Tensor]) -> Re
         alpha: settings.alpha,
         steps: settings.inner_steps,
         optimizer: settings.inner_optimizer,
-        product: settings.hessian,
-        solver_steps: settings.solver_steps,
+        solver: settings.solver(),
     };
     let gradients = (hypergradient::find(&settings.hypergradient)?.of)(&bilevel, w)?;
     let (mut terms, ssl) = at_w.into_inner().expect("every hypergradient begins at w");

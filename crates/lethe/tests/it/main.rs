@@ -15,6 +15,7 @@ mod measure;
 mod methods;
 mod optim;
 mod pretrain;
+mod repairs;
 mod report;
 mod second_order;
 mod undo;

@@ -196,6 +196,7 @@ fn fixture(folder: &Path) {
                 terms: terms.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
                 grad_norm: 1.3 - 0.6 * t,
                 lr: 3e-4 * (1.0 - t),
+                passes: 5.0 * f64::from(step),
                 seconds: 0.8 * t,
             }
         })

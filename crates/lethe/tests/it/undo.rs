@@ -7,10 +7,12 @@ use lethe::rng::{Purpose, once};
 use lethe::undo::alignment::{Divergence, alignment};
 use lethe::undo::coding_rate::{coding_rate, compressed_rate, pair_coding_rate_reduction};
 use lethe::undo::groups::Groups;
-use lethe::undo::hypergradient::{self, Bilevel, Hypergradient, InnerOptimizer, Objective, Product};
+use lethe::undo::hypergradient::{self, Bilevel, Hypergradient, InnerOptimizer, Objective, Product, Solver};
 use lethe::undo::matching::moment_distance;
 use lethe::undo::outer::RateOf;
-use lethe::undo::{BatchNorm, Batches, Problem, Settings, StepRow, Subject, Undone, inner::inner, outer::outer, undo};
+use lethe::undo::{
+    Batch, BatchNorm, Batches, Problem, Settings, StepRow, Subject, Undone, inner::inner, outer::outer, undo,
+};
 use tch::{Device, Kind, Tensor};
 
 use crate::golden::{assert_close, load, relative_error};
@@ -18,17 +20,17 @@ use crate::golden::{assert_close, load, relative_error};
 const ROUNDING: f64 = 1e-9;
 
 /// A pre-trained encoder of a kind with its method, and views to repair it on.
-struct Case {
-    encoder: Box<dyn Encoder>,
-    method: Box<dyn Method>,
-    weights: Weights,
-    head: Weights,
-    views: Vec<Tensor>,
+pub(crate) struct Case {
+    pub(crate) encoder: Box<dyn Encoder>,
+    pub(crate) method: Box<dyn Method>,
+    pub(crate) weights: Weights,
+    pub(crate) head: Weights,
+    pub(crate) views: Vec<Tensor>,
 }
 
 impl Case {
     /// Random weights and noise; `n` images of 16 pixels.
-    fn random(method: &str, settings: toml::Table, kind: Kind, n: i64) -> Self {
+    pub(crate) fn random(method: &str, settings: toml::Table, kind: Kind, n: i64) -> Self {
         let encoder = EncoderSpec::new("resnet18-w4", Stem::Cifar).build().unwrap();
         let method = (methods::find(method).unwrap().build)(&settings).unwrap();
         let mut rng = once(7, Purpose::Init);
@@ -38,16 +40,17 @@ impl Case {
         Self { encoder, method, weights, head, views }
     }
 
-    fn simclr(kind: Kind, n: i64) -> Self {
+    pub(crate) fn simclr(kind: Kind, n: i64) -> Self {
         Self::random("simclr", toml::toml! { proj_hidden_dim = 32 proj_output_dim = 16 }, kind, n)
     }
 
-    fn subject(&self) -> Subject<'_> {
+    pub(crate) fn subject(&self) -> Subject<'_> {
         Subject {
             encoder: self.encoder.as_ref(),
             method: self.method.as_ref(),
             weights: &self.weights,
             head: &self.head,
+            others: &[],
         }
     }
 
@@ -96,15 +99,25 @@ const PLAIN: Bilevel = Bilevel {
     alpha: 0.1,
     steps: 1,
     optimizer: InnerOptimizer::Sgd,
-    product: Product::Exact,
-    solver_steps: 5,
+    solver: Solver { product: Product::Exact, steps: 5 },
 };
 
-fn flat(tensors: &[Tensor]) -> Tensor {
+pub(crate) fn bits(w: &Weights) -> Vec<(String, Vec<u8>)> {
+    w.iter()
+        .map(|(name, t)| {
+            let t = t.contiguous();
+            let mut bytes = vec![0; t.numel() * t.kind().elt_size_in_bytes()];
+            t.copy_data_u8(&mut bytes, t.numel());
+            (name.to_owned(), bytes)
+        })
+        .collect()
+}
+
+pub(crate) fn flat(tensors: &[Tensor]) -> Tensor {
     Tensor::cat(&tensors.iter().map(|t| t.detach().flatten(0, -1)).collect::<Vec<_>>(), 0)
 }
 
-fn parameters(w: &Weights) -> Gradients {
+pub(crate) fn parameters(w: &Weights) -> Gradients {
     w.parameters().map(|(_, t)| t.detach()).collect()
 }
 
@@ -166,7 +179,8 @@ mod against_pytorch {
         let (front, late) = Part::cut(case.encoder.as_ref(), "stage2").unwrap();
         let early = case.early(&front);
         assert_close("early features", &Tensor::stack(&early, 0), tensors.get("early"), ROUNDING);
-        let problem = Problem { method: case.method.as_ref(), late: &late, settings: &settings, held_out: None };
+        let problem =
+            Problem { method: case.method.as_ref(), late: &late, settings: &settings, teacher: None, held_out: None };
         let w = case.late_weights(&late);
 
         let at_theta = inner(&problem, &w, &early, Mode::TrainKeepStats).unwrap();
@@ -193,7 +207,8 @@ mod against_pytorch {
         let Golden { tensors, case, settings } = golden();
         let (front, late) = Part::cut(case.encoder.as_ref(), "stage2").unwrap();
         let early = case.early(&front);
-        let problem = Problem { method: case.method.as_ref(), late: &late, settings: &settings, held_out: None };
+        let problem =
+            Problem { method: case.method.as_ref(), late: &late, settings: &settings, teacher: None, held_out: None };
         let w = case.late_weights(&late);
         let bilevel = Bilevel {
             inner: &|w| Ok(inner(&problem, w, &early, Mode::TrainKeepStats)?.total),
@@ -214,7 +229,8 @@ mod against_pytorch {
         let Golden { case, settings, .. } = golden();
         let (front, late) = Part::cut(case.encoder.as_ref(), "stage2").unwrap();
         let early = case.early(&front);
-        let problem = Problem { method: case.method.as_ref(), late: &late, settings: &settings, held_out: None };
+        let problem =
+            Problem { method: case.method.as_ref(), late: &late, settings: &settings, teacher: None, held_out: None };
         let w = case.late_weights(&late);
         for steps in [1, 2] {
             let bilevel = Bilevel {
@@ -360,7 +376,14 @@ mod hypergradients {
         let outer = |w: &Weights| Ok(0.5 * (w.get("x") - &c).square().sum(Kind::Double));
         let mut w = Weights::new();
         w.insert("x", theta.copy().set_requires_grad(true));
-        let bilevel = Bilevel { inner: &inner, outer: &outer, alpha, steps, product, solver_steps, ..PLAIN };
+        let bilevel = Bilevel {
+            inner: &inner,
+            outer: &outer,
+            alpha,
+            steps,
+            solver: Solver { product, steps: solver_steps },
+            ..PLAIN
+        };
         let found = flat(&of(name)(&bilevel, &w).unwrap());
 
         let end = (0..steps).fold(theta, |x, _| &x - alpha * (a.mv(&x) - &b));
@@ -561,8 +584,13 @@ mod objectives {
             let w = case.late_weights(&late);
             let gradient = |beta| {
                 let settings = Settings { beta, ..Settings::default() };
-                let problem =
-                    Problem { method: case.method.as_ref(), late: &late, settings: &settings, held_out: None };
+                let problem = Problem {
+                    method: case.method.as_ref(),
+                    late: &late,
+                    settings: &settings,
+                    teacher: None,
+                    held_out: None,
+                };
                 let loss = inner(&problem, &w, &early, Mode::TrainKeepStats).unwrap();
                 let gradient = w.gradients(&loss.total, false).unwrap();
                 assert!(gradient.iter().all(|g| g.isfinite().all().int64_value(&[]) == 1), "{kind:?}, beta {beta}");
@@ -684,9 +712,11 @@ mod switches {
     /// Gradient of one step of a repair at the weights of `case`.
     fn step(case: &Case, settings: &Settings, held_out: Option<&[Tensor]>) -> Gradients {
         let (front, late) = Part::cut(case.encoder.as_ref(), "stage2").unwrap();
-        let problem = Problem { method: case.method.as_ref(), late: &late, settings, held_out };
+        let problem = Problem { method: case.method.as_ref(), late: &late, settings, teacher: None, held_out };
         let w = case.late_weights(&late);
-        (lethe::undo::find(&settings.repair).unwrap().step)(&problem, &w, &case.early(&front)).unwrap().gradients
+        let early = case.early(&front);
+        let training = lethe::undo::find(&settings.repair).unwrap().training.as_ref().unwrap();
+        (training.step)(&problem, &w, &Batch { images: &early, early: &early }).unwrap().gradients
     }
 
     fn other_early(case: &Case) -> Vec<Tensor> {
@@ -746,8 +776,13 @@ mod switches {
         let distance = moment_distance(&Tensor::cat(&training, 0), &Tensor::cat(&unseen, 0));
         let ssl = case.method.loss(&late, &w, &held_out, mode).unwrap().total;
         let expected = ssl - 0.5 * reduction + 3.0 * distance;
-        let problem =
-            Problem { method: case.method.as_ref(), late: &late, settings: &settings, held_out: Some(&held_out) };
+        let problem = Problem {
+            method: case.method.as_ref(),
+            late: &late,
+            settings: &settings,
+            teacher: None,
+            held_out: Some(&held_out),
+        };
         assert_close("L_out", &outer(&problem, &w, &early, mode).unwrap().total, &expected, ROUNDING);
     }
 
@@ -757,7 +792,8 @@ mod switches {
         let (front, late) = Part::cut(case.encoder.as_ref(), "stage2").unwrap();
         let (early, w) = (case.early(&front), case.late_weights(&late));
         let settings = Settings { repair: "joint".into(), beta: 3.0, lambda: 0.5, ..Settings::default() };
-        let problem = Problem { method: case.method.as_ref(), late: &late, settings: &settings, held_out: None };
+        let problem =
+            Problem { method: case.method.as_ref(), late: &late, settings: &settings, teacher: None, held_out: None };
         let first = inner(&problem, &w, &early, Mode::TrainKeepStats).unwrap().total;
         let second = outer(&problem, &w, &early, Mode::TrainKeepStats).unwrap().added.coding_rate_reduction;
         let expected = w.gradients(&(first - 0.5 * second), false).unwrap();
@@ -766,21 +802,21 @@ mod switches {
 
     #[test]
     fn frozen_batch_norm_keeps_its_statistics_and_uses_them() {
-        for repair in lethe::undo::REPAIRS {
+        for repair in ["umm", "joint", "continue"] {
             let case = Case::simclr(Kind::Float, 8);
             let settings =
-                |batch_norm| Settings { repair: repair.name.into(), batch_norm, epochs: 2, ..Settings::default() };
+                |batch_norm| Settings { repair: repair.into(), batch_norm, epochs: 2, ..Settings::default() };
             let moved = |batch_norm| {
                 let (undone, rows) = case.undo(&settings(batch_norm));
                 let name = "layer4.1.bn2.running_mean";
                 (*undone.weights.get(name) != *case.weights.get(name), rows[0].terms["ssl"])
             };
             let ((live, live_ssl), (frozen, frozen_ssl)) = (moved(BatchNorm::Live), moved(BatchNorm::Frozen));
-            assert!(live && !frozen, "{}", repair.name);
+            assert!(live && !frozen, "{repair}");
             let (front, late) = Part::cut(case.encoder.as_ref(), "stage2").unwrap();
             let w = case.late_weights(&late);
             let eval = case.method.loss(&late, &w, &case.early(&front), Mode::Eval).unwrap().total.double_value(&[]);
-            assert!((frozen_ssl - eval).abs() < 1e-6 && (live_ssl - eval).abs() > 1e-6, "{}", repair.name);
+            assert!((frozen_ssl - eval).abs() < 1e-6 && (live_ssl - eval).abs() > 1e-6, "{repair}");
         }
     }
 
@@ -810,36 +846,6 @@ mod switches {
 
 mod the_loop {
     use super::*;
-
-    fn bits(w: &Weights) -> Vec<(String, Vec<u8>)> {
-        w.iter()
-            .map(|(name, t)| {
-                let t = t.contiguous();
-                let mut bytes = vec![0; t.numel() * t.kind().elt_size_in_bytes()];
-                t.copy_data_u8(&mut bytes, t.numel());
-                (name.to_owned(), bytes)
-            })
-            .collect()
-    }
-
-    #[test]
-    fn what_is_before_the_cut_and_the_subject_itself_keep_their_bits() {
-        for repair in lethe::undo::REPAIRS {
-            let case = Case::simclr(Kind::Float, 8);
-            let (before, head_before) = (bits(&case.weights), bits(&case.head));
-            let settings = Settings { repair: repair.name.into(), epochs: 3, ..Settings::default() };
-            let (undone, rows) = case.undo(&settings);
-            assert_eq!(bits(&case.weights), before, "{}: the subject is left as it is", repair.name);
-            assert_eq!(bits(&case.head), head_before, "{}", repair.name);
-            assert_eq!(rows.len(), 3);
-            let (front, late) = Part::cut(case.encoder.as_ref(), "stage2").unwrap();
-            assert_eq!(bits(&front.weights(&undone.weights)), bits(&front.weights(&case.weights)), "{}", repair.name);
-            assert!(undone.weights.names().eq(case.weights.names()), "names and their order stay");
-            for (name, tensor) in late.weights(&undone.weights).iter() {
-                assert_ne!(*tensor, *case.weights.get(name), "{}: {name} was trained", repair.name);
-            }
-        }
-    }
 
     #[test]
     fn a_teacher_is_made_anew_from_the_student_and_follows_it() {
@@ -1058,8 +1064,8 @@ mod the_program {
         let auto = command(text(&checkpoint), text(&out), &["--split", "auto"]);
         let hide = |error: String| error.replace(text(&std::fs::canonicalize(&run).unwrap()), "RUN");
         insta::assert_snapshot!(hide(lethe_err(&auto, 2)), @r"
-        error: --split auto: RUN/diagnosis/diagnosis.json does not exist
-          hint: lethe diagnose RUN --unseen D --out RUN/diagnosis
+        error: RUN/checkpoints/epoch-0001.safetensors: its run has no diagnosis to choose by
+          hint: lethe diagnose RUN --unseen D --out RUN/diagnosis, or name one with --diagnosis FILE
         ");
 
         lethe_ok(&[

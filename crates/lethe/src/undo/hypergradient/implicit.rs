@@ -82,11 +82,12 @@ fn solve(
 ) -> Result<Gradients> {
     let end = end(problem, theta)?;
     let g = gradient(problem.outer, &end)?;
-    let slope = if problem.product == Product::ForwardDifference { gradient(problem.inner, &end)? } else { Vec::new() };
-    let product = problem.product.at(problem.inner, &end, &slope)?;
+    let slope =
+        if problem.solver.product == Product::ForwardDifference { gradient(problem.inner, &end)? } else { Vec::new() };
+    let product = problem.solver.product.at(problem.inner, &end, &slope)?;
     let time = problem.alpha * problem.steps as f64;
     let map = |v: &Gradients| Ok(plus(Some(v), time, &product(v)?));
-    Ok(solver(&map, &g, problem.solver_steps)?.unwrap_or(g))
+    Ok(solver(&map, &g, problem.solver.steps)?.unwrap_or(g))
 }
 
 fn copy(v: &Gradients) -> Gradients {

@@ -38,9 +38,16 @@ pub struct Bilevel<'a> {
     /// K, at least 1.
     pub steps: usize,
     pub optimizer: InnerOptimizer,
-    /// How `neumann` and `cg` multiply with the inner Hessian, and how often.
+    /// Of `neumann` and `cg`.
+    pub solver: Solver,
+}
+
+/// How the implicit hypergradients solve their linear system.
+#[derive(Debug, Clone, Copy)]
+pub struct Solver {
+    /// How it multiplies with the inner Hessian, and how often.
     pub product: Product,
-    pub solver_steps: usize,
+    pub steps: usize,
 }
 
 /// The gradient with respect to the parameters of `theta`, in their order. The first evaluation of `inner` is at
@@ -52,6 +59,8 @@ pub struct Entry {
     pub title: &'static str,
     pub paper: &'static str,
     pub of: Hypergradient,
+    /// How many inner gradients it costs with K inner steps; a backward pass through the graph of one counts as two.
+    pub inner_gradients: fn(usize, Solver) -> usize,
 }
 
 pub const HYPERGRADIENTS: &[Entry] = &[
@@ -60,38 +69,55 @@ pub const HYPERGRADIENTS: &[Entry] = &[
         title: "through the steps, Hessian-vector products by differences from the inner gradients at hand",
         paper: "docs/decisions/0003",
         of: |problem, theta| unrolled::unrolled(problem, theta, Product::ForwardDifference),
+        inner_gradients: |steps, _| 2 * steps,
     },
     Entry {
         name: "finite-difference",
         title: "through the steps, Hessian-vector products by central differences",
         paper: "DARTS, arXiv 1806.09055",
         of: |problem, theta| unrolled::unrolled(problem, theta, Product::FiniteDifference),
+        inner_gradients: |steps, _| 3 * steps,
     },
     Entry {
         name: "exact",
         title: "through the steps, Hessian-vector products by another backward pass",
         paper: "MAML, arXiv 1703.03400",
         of: |problem, theta| unrolled::unrolled(problem, theta, Product::Exact),
+        inner_gradients: |steps, _| 4 * steps,
     },
     Entry {
         name: "first-order",
         title: "inner Hessian left out",
         paper: "DARTS, arXiv 1806.09055",
         of: unrolled::first_order,
+        inner_gradients: |steps, _| steps,
     },
     Entry {
         name: "neumann",
         title: "of the proximal problem, by a series that converges for every step size",
         paper: "arXiv 1911.02590",
         of: implicit::neumann,
+        inner_gradients: |steps, solver| steps + solver.inner_gradients(),
     },
     Entry {
         name: "cg",
         title: "of the proximal problem, by conjugate gradients",
         paper: "iMAML, arXiv 1909.04630",
         of: implicit::conjugate_gradients,
+        inner_gradients: |steps, solver| steps + solver.inner_gradients(),
     },
 ];
+
+impl Solver {
+    /// What its products cost, and what they share.
+    fn inner_gradients(self) -> usize {
+        match self.product {
+            Product::ForwardDifference => 1 + self.steps,
+            Product::FiniteDifference => 2 * self.steps,
+            Product::Exact => 1 + 2 * self.steps,
+        }
+    }
+}
 
 /// # Errors
 /// When there is no hypergradient of this name; the hint lists them.
