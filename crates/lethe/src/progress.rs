@@ -28,6 +28,7 @@ pub struct Progress {
     last_line: std::sync::Mutex<Instant>,
     bar: Option<ProgressBar>,
     finished: AtomicBool,
+    hidden: bool,
 }
 
 impl Progress {
@@ -53,7 +54,15 @@ impl Progress {
             last_line,
             bar,
             finished: AtomicBool::new(false),
+            hidden: false,
         }
+    }
+
+    /// One that shows nothing: of a part of work that is shown already.
+    pub fn hidden() -> Self {
+        let mut hidden = Self::new("", "", 0);
+        (hidden.hidden, hidden.bar) = (true, None);
+        hidden
     }
 
     /// Work that an earlier sitting has done: it counts, but not into the rate.
@@ -73,7 +82,7 @@ impl Progress {
     /// `note` is only asked for when it is about to be shown.
     pub fn advance_with(&self, units: u64, note: impl FnOnce() -> String) {
         let done = self.done.fetch_add(units, Ordering::Relaxed) + units;
-        if SHOWN.get().is_none() {
+        if SHOWN.get().is_none() || self.hidden {
             return;
         }
         if let Some(bar) = &self.bar {

@@ -83,7 +83,8 @@ pub(super) fn run(args: Args) -> Result<()> {
         normalize: None,
         device: Device::Cpu,
         threads,
-        overwrite: true,
+        if_there: IfThere::Overwrite,
+        unseen: None,
     })?;
 
     progress::say("4/4 judging both encoders on unseen images");

@@ -6,6 +6,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::run::IfThere;
 use crate::undo::alignment::Divergence;
 use crate::undo::groups::Groups;
 use crate::undo::hypergradient::{HYPERGRADIENTS, InnerOptimizer, Product};
@@ -32,9 +33,16 @@ pub(super) struct Args {
     /// Folder for the result
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Images of the same kind that it has not seen: the repair is watched on some of them after every epoch, ends when the
+    /// features go bad, and keeps the best epoch; the others tell before and after
+    #[arg(long, value_name = "D2")]
+    unseen: Option<String>,
     /// Replace an earlier repair in that folder
     #[arg(long)]
     overwrite: bool,
+    /// Continue a repair that was cut off, with the same flags
+    #[arg(long, conflicts_with = "overwrite")]
+    resume: bool,
     /// Self-supervised method [default: what the checkpoint remembers]; with another one the head starts anew
     #[arg(long, value_parser = PossibleValuesParser::new(methods::METHODS.iter().map(|entry| entry.name)))]
     method: Option<String>,
@@ -175,7 +183,12 @@ pub(super) fn run(args: Args) -> Result<()> {
         checkpoint: &args.checkpoint,
         data: &args.data,
         out: &args.out,
-        overwrite: args.overwrite,
+        if_there: match (args.overwrite, args.resume) {
+            (true, _) => IfThere::Overwrite,
+            (_, true) => IfThere::Resume,
+            _ => IfThere::Refuse,
+        },
+        unseen: args.unseen.as_deref(),
         method: args.method.as_deref(),
         normalize: args.normalize.as_deref(),
         image_size: args.image_size,

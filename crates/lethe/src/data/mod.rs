@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 
-pub use subset::sample;
+pub use subset::{part, sample};
 
 /// Images by index, with or without labels.
 pub trait Dataset: Send + Sync {

@@ -54,6 +54,12 @@ pub fn sample(whole: Arc<dyn Dataset>, n: usize, seed: u64) -> Arc<dyn Dataset> 
     if n >= whole.len() { whole } else { Arc::new(Subset::take(whole, 0..n, seed)) }
 }
 
+/// The images at the places `range`, which the data set has, of a permutation drawn from `seed`: parts of one permutation
+/// do not overlap.
+pub fn part(whole: Arc<dyn Dataset>, range: Range<usize>, seed: u64) -> Arc<dyn Dataset> {
+    Arc::new(Subset::take(whole, range, seed))
+}
+
 impl Dataset for Subset {
     fn len(&self) -> usize {
         self.indices.len()

@@ -22,7 +22,7 @@ use crate::diagnose::{Diagnosis, Pooled};
 use crate::error::Result;
 use crate::files;
 use crate::run::MetricRow;
-use crate::undo::StepRow;
+use crate::undo::{EpochRow, StepRow};
 use crate::views::BadSample;
 
 pub use gallery::Gallery;
@@ -54,6 +54,8 @@ pub struct ReportInput {
     pub runs: Vec<(String, Diagnosis)>,
     /// Several repairs in one report are drawn in one chart.
     pub undo: Vec<StepRow>,
+    /// What was seen of them on held-out images.
+    pub undo_epochs: Vec<EpochRow>,
     pub before_after: Option<BeforeAfter>,
     /// `evaluation.json`.
     pub evaluation: Option<serde_json::Value>,

@@ -8,6 +8,7 @@ use super::{Gallery, ReportInput};
 use crate::diagnose::Diagnosis;
 use crate::error::{At, Error, Result};
 use crate::files::{expect_folder, read_text};
+use crate::undo::Row;
 
 /// Reads what is there of `config.toml`, `metrics.jsonl`, `diagnosis.json` or `scores.json`, `undo.jsonl`,
 /// `before_after.json`, `evaluation.json` and `bad_samples.jsonl`, in `folder` itself or one folder below it.
@@ -35,7 +36,12 @@ pub fn read_folder(folder: &Path) -> Result<ReportInput> {
         input.gallery = Gallery::of(diagnosis);
     }
     for path in reader.all("undo.jsonl") {
-        input.undo.extend(reader.lines(&path)?);
+        for row in reader.lines(&path)? {
+            match row {
+                Row::Step(row) => input.undo.push(row),
+                Row::Epoch(row) => input.undo_epochs.push(row),
+            }
+        }
     }
     input.before_after = reader.one("before_after.json").map(|path| json(&path)).transpose()?;
     input.evaluation = reader.one("evaluation.json").map(|path| json(&path)).transpose()?;

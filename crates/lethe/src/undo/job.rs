@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
+use super::folder::Saved;
+use super::monitor::{Monitor, Seen};
 use super::others::Given;
+use super::sitting::{Chosen, Sitting};
 use super::{Batches, Head, HeldOut, Settings, Snapshot, StepRow, Subject, UndoFolder, Undone, find, split, undo};
 use crate::checkpoint::{self, Checkpoint};
 use crate::encoders::Part;
@@ -15,6 +18,7 @@ use crate::error::{At, Error, Result};
 use crate::methods::{self, Method};
 use crate::nn::Weights;
 use crate::rng::{self, Purpose};
+use crate::run::IfThere;
 use crate::views::{self, Loader, LoaderSettings, Normalize, Order};
 use crate::{config, data, files, interrupt, progress};
 
@@ -25,8 +29,10 @@ pub struct Job<'a> {
     /// The specification of the images.
     pub data: &'a str,
     pub out: &'a Path,
-    /// Replace an earlier repair in that folder.
-    pub overwrite: bool,
+    /// What to do with an earlier repair in that folder.
+    pub if_there: IfThere,
+    /// The specification of images of the same kind that were not trained on: the repair is watched on them.
+    pub unseen: Option<&'a str>,
     /// What the checkpoint remembers unless given.
     pub method: Option<&'a str>,
     pub normalize: Option<&'a str>,
@@ -37,7 +43,7 @@ pub struct Job<'a> {
 }
 
 /// What a repair has to tell.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Outcome {
     pub repair: String,
     pub steps: u64,
@@ -50,6 +56,17 @@ pub struct Outcome {
     /// Numbers of the first and the last step.
     pub first: Option<StepRow>,
     pub last: Option<StepRow>,
+    /// With held-out images: the epochs done of the weights that were kept, 0 for those given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_epoch: Option<u32>,
+    /// Whether it ended before its time because the features went bad.
+    #[serde(default)]
+    pub stopped_early: bool,
+    /// With held-out images: the given encoder and the result, on images that chose nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Seen>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Seen>,
 }
 
 /// Repairs as `job` says and writes its folder.
@@ -108,11 +125,20 @@ pub fn run(job: &Job) -> Result<Outcome> {
         Some(spec) => Some(Loader::new(data::open(spec)?, augmentation.clone(), loader_settings.clone())?),
         None => None,
     };
+    let monitors = match job.unseen {
+        None => None,
+        Some(unseen) if unseen == job.data => {
+            return Err(Error::usage(format!("--unseen {unseen}: these are the training images"))
+                .hint("name images of the same kind that the encoder has not seen"));
+        }
+        Some(unseen) => {
+            Some(Monitor::pair(&dataset, &data::open(unseen)?, &augmentation, &loader_settings, settings.eps2)?)
+        }
+    };
     let loader = Loader::new(dataset, augmentation, loader_settings)?;
 
     let own = fs::canonicalize(job.checkpoint).at(job.checkpoint)?;
     files::refuse_same(job.out, own.parent().unwrap_or(&own))?;
-    let mut folder = UndoFolder::prepare(job.out, job.overwrite)?;
     let mut table = toml::Table::try_from(settings).expect("settings are plain values");
     table.insert("checkpoint".into(), job.checkpoint.display().to_string().into());
     let beside: Vec<toml::Value> = beside.iter().map(|path| path.display().to_string().into()).collect();
@@ -122,10 +148,37 @@ pub fn run(job: &Job) -> Result<Outcome> {
     table.insert("image_size".into(), i64::from(size).into());
     table.insert("normalize".into(), normalize.clone().into());
     table.insert("threads".into(), (threads as i64).into());
+    table.extend(job.unseen.map(|unseen| ("unseen".to_owned(), unseen.into())));
+    let mut folder = UndoFolder::prepare(job.out, job.if_there)?;
+    let mut saved = None;
+    if job.if_there == IfThere::Resume {
+        folder.expect_settings(&table)?;
+        if let Some(outcome) = folder.outcome()? {
+            progress::say("this repair has ended already");
+            return Ok(outcome);
+        }
+        saved = folder.saved(device)?;
+        let step = saved.as_ref().map_or(0, |saved| saved.reached.step);
+        progress::say(&format!("resuming after step {step}"));
+    }
+    let (reached, before) = match saved {
+        Some(Saved { reached, judge, kept }) => {
+            let rows = folder.rewind(reached.step)?;
+            (Some(reached), Some((judge, kept, rows)))
+        }
+        None => {
+            folder.restart()?;
+            (None, None)
+        }
+    };
     folder.write_settings(&table)?;
     interrupt::listen()?;
 
+    let repair = find(&settings.repair)?;
     let (weights, head) = (opened.encoder.to_device(device), head.to_device(device));
+    let monitor = monitors.as_ref().map(|(monitor, _)| monitor).filter(|_| repair.training.is_some());
+    let bad = folder.bad_samples_path();
+    let mut sitting = Sitting::begin(folder, repair.name, encoder.as_ref(), &weights, monitor, before)?;
     let subject =
         Subject { encoder: encoder.as_ref(), method: method.as_ref(), weights: &weights, head: &head, others: &others };
     let mut epoch = |epoch: u32| -> Box<dyn Iterator<Item = Result<Vec<Tensor>>>> {
@@ -145,47 +198,64 @@ pub fn run(job: &Job) -> Result<Outcome> {
         epoch: &mut epoch,
         held_out: held_out.as_ref().map(|from| from as HeldOut),
     };
-    let mut first = None;
-    let undone = undo(&subject, settings, batches, &mut |row| {
-        first.get_or_insert_with(|| row.clone());
-        folder.record(row)
-    });
-    let bad = folder.bad_samples_path();
+    let undone = undo(&subject, settings, batches, reached, &mut |event| sitting.hear(&event));
     let undone = match undone {
         Err(error) => Err(loader.with_bad_samples(error, &bad)),
-        Ok(Undone { stopped: Some(error), last: None, .. }) => {
+        Ok(Undone { stopped: Some(error), .. }) if sitting.last.is_none() => {
             Err(error.hint("not one step was good: lower --lr or --alpha"))
         }
         whole => whole,
     };
-    if undone.is_err() && first.is_none() {
-        folder.abandon();
+    if undone.is_err() && sitting.first.is_none() {
+        sitting.folder.abandon();
     }
-    let undone = undone?;
+    let Undone { weights: end, head, steps, passes, seconds, stopped, .. } = undone?;
 
     meta.image_size = Some(size);
     meta.normalize = Some(normalize);
     meta.method = Some(method_name.to_owned());
     meta.method_settings = Some(method.settings());
     let notes: BTreeMap<String, String> = table.iter().map(|(key, value)| (key.clone(), plain(value))).collect();
-    let on_cpu =
-        Undone { weights: undone.weights.to_device(Device::Cpu), head: undone.head.to_device(Device::Cpu), ..undone };
-    let path = folder.save(&on_cpu, &meta, notes)?;
     loader.list_bad_samples(&bad)?;
-    if let Some(stopped) = on_cpu.stopped {
+    let end = Snapshot { weights: end, head };
+    if let Some(stopped) = stopped {
+        let path = sitting.folder.save(&end, true, &meta, notes)?;
         let hint = stopped.hint.as_ref().map_or(String::new(), |hint| format!("; {hint}"));
-        return Err(stopped.hint(format!("the last good weights are in {}{hint}", path.display())));
+        let resume = if sitting.folder.can_resume() { "; --resume continues from the last whole epoch" } else { "" };
+        return Err(stopped.hint(format!("the last good weights are in {}{hint}{resume}", path.display())));
     }
-    Ok(Outcome {
+    let chosen = sitting.chosen();
+    let (kept_epoch, stopped_early) = match &chosen {
+        Some(chosen) => (Some(chosen.epoch), chosen.stopped),
+        None => (None, false),
+    };
+    let kept = match chosen {
+        None => end,
+        Some(Chosen { snapshot: Some(kept), .. }) => kept,
+        Some(Chosen { snapshot: None, .. }) => {
+            progress::say("no epoch is better than the given weights: the result is a copy of them");
+            Snapshot { weights: subject.weights.frozen(), head: subject.head.frozen() }
+        }
+    };
+    let table = monitors.as_ref().map(|(_, table)| table);
+    let look = |weights: &Weights| table.map(|table| table.look(encoder.as_ref(), weights)).transpose();
+    let (before, after) = (look(subject.weights)?, look(&kept.weights)?);
+    let outcome = Outcome {
         repair: settings.repair.clone(),
-        steps: on_cpu.steps,
-        passes: on_cpu.passes,
-        seconds: on_cpu.seconds,
+        steps,
+        passes,
+        seconds,
         bad_samples: loader.bad_samples().len(),
-        checkpoint: path,
-        first,
-        last: on_cpu.last,
-    })
+        checkpoint: sitting.folder.save(&kept, false, &meta, notes)?,
+        first: sitting.first.take(),
+        last: sitting.last.take(),
+        kept_epoch,
+        stopped_early,
+        before,
+        after,
+    };
+    sitting.folder.end(&outcome)?;
+    Ok(outcome)
 }
 
 /// The method by `--method`, else by the checkpoint.

@@ -7,15 +7,18 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use super::hypergradient::norm;
+use super::{Event, Watch};
 use crate::error::{Error, Result};
 use crate::nn::{Gradients, Weights};
+use crate::run::Kind as RowKind;
 
 /// Steps between two looks at the numbers; the device is waited for only then.
 const FLUSH_EVERY: usize = 10;
 
-/// One line of `undo.jsonl`.
+/// A line of `undo.jsonl` about a step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepRow {
+    pub kind: RowKind,
     /// Steps done.
     pub step: u64,
     /// Epochs begun, counted from 1.
@@ -84,11 +87,10 @@ impl StepLog {
     }
 
     /// Hands on the pending rows. Gives the error to stop with when a number is not finite.
-    pub(super) fn flush(
-        &mut self,
-        w: &Weights,
-        record: &mut dyn FnMut(&StepRow) -> Result<()>,
-    ) -> Result<Option<Error>> {
+    pub(super) fn flush(&mut self, w: &Weights, watch: Watch) -> Result<Option<Error>> {
+        if self.pending.is_empty() {
+            return Ok(None);
+        }
         for (i, pending) in std::mem::take(&mut self.pending).into_iter().enumerate() {
             let values = Vec::<f64>::try_from(pending.values.to_kind(Kind::Double).to_device(Device::Cpu))?;
             if let Some(k) = values.iter().position(|value| !value.is_finite()) {
@@ -104,6 +106,7 @@ impl StepLog {
             }
             let (norm, terms) = values.split_last().expect("at least the norm");
             let row = StepRow {
+                kind: RowKind::Step,
                 step: pending.step,
                 epoch: pending.epoch,
                 repair: self.repair.into(),
@@ -113,7 +116,7 @@ impl StepLog {
                 passes: pending.passes,
                 seconds: pending.seconds,
             };
-            record(&row)?;
+            let _ = watch(Event::Step(&row))?;
             self.last = Some(row);
         }
         self.good = std::mem::replace(&mut self.candidate, w.copy());

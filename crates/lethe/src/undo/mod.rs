@@ -18,15 +18,18 @@ pub mod job;
 mod joint;
 mod log;
 pub mod matching;
+mod monitor;
 mod others;
 pub mod outer;
 mod reinit;
 pub mod repair;
+mod sitting;
 mod split;
 mod umm;
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
@@ -40,12 +43,13 @@ use crate::optim::{self, WarmupCosine};
 use crate::progress::Progress;
 
 use alignment::Divergence;
-pub use folder::UndoFolder;
+pub use folder::{Row, UndoFolder};
 use groups::Groups;
 use hypergradient::{InnerOptimizer, Product, Solver};
 pub use job::{Job, Outcome};
 use log::StepLog;
 pub use log::StepRow;
+pub use monitor::{EpochRow, Judge, Monitor, Seen, Sides, Verdict, lost};
 use outer::RateOf;
 pub use repair::{Batch, REPAIRS, Repair, Snapshot, find};
 use repair::{Forward, Start, Step};
@@ -262,9 +266,9 @@ pub struct Subject<'a> {
 /// What a repair leaves.
 #[derive(Debug)]
 pub struct Undone {
-    /// Of the whole encoder; those up to the cut are the subject's.
+    /// Of the whole encoder.
     pub weights: Weights,
-    /// Projector, predictor and teacher (`teacher.*`, of the late stages only).
+    /// Projector, predictor and teacher (`teacher.*`, of the trained stages only).
     pub head: Weights,
     pub steps: u64,
     /// Compute spent, in [passes](Forward::pass).
@@ -288,20 +292,56 @@ pub struct Batches<'a> {
 /// The batches of held-out images from a step on.
 pub type HeldOut<'a> = &'a dyn Fn(u64) -> Box<dyn Iterator<Item = Result<Vec<Tensor>>> + 'a>;
 
-/// Repairs `subject`; `record` receives every step's numbers, some steps late.
+/// How far a repair has come: with the subject and the settings, all that the rest of it depends on.
+#[derive(Debug)]
+pub struct Reached {
+    pub step: u64,
+    pub seconds: f64,
+    /// Trained stages, head and teacher.
+    pub weights: Weights,
+    /// The optimiser's moments.
+    pub optimizer: Weights,
+}
+
+/// What is told while a repair goes on.
+pub enum Event<'a> {
+    /// A step's numbers, some steps late.
+    Step(&'a StepRow),
+    /// An epoch is over, and the numbers of all its steps have been told.
+    Epoch(&'a EpochEnd<'a>),
+}
+
+pub struct EpochEnd<'a> {
+    /// Epochs done.
+    pub epoch: u32,
+    pub passes: f64,
+    /// What to go on from.
+    pub reached: Reached,
+    /// What the repair would leave now.
+    pub now: Snapshot,
+    /// To say something above the bar.
+    pub progress: &'a Progress,
+}
+
+/// Hears what happens; after an epoch it may end the repair.
+pub type Watch<'a> = &'a mut dyn FnMut(Event) -> Result<ControlFlow<()>>;
+
+/// Repairs `subject`, from the beginning or from the end of an epoch that an earlier sitting `reached`.
 ///
 /// # Errors
-/// On settings out of range, a split that is not there, or an error of the batches or of `record`.
+/// On settings out of range, a split that is not there, or an error of the batches or of `watch`.
 pub fn undo(
     subject: &Subject,
     settings: &Settings,
     mut batches: Batches,
-    record: &mut dyn FnMut(&StepRow) -> Result<()>,
+    reached: Option<Reached>,
+    watch: Watch,
 ) -> Result<Undone> {
     settings.check()?;
     let repair = find(&settings.repair)?;
     let forward = Forward::of(subject.encoder, &settings.split)?;
-    let begun = Instant::now();
+    let earlier = reached.as_ref().map_or(0.0, |reached| reached.seconds);
+    let begun = Instant::now().checked_sub(Duration::from_secs_f64(earlier)).unwrap_or_else(Instant::now);
     let Start { from, cost } = (repair.start)(subject, settings, &mut batches)?;
     let passes = cost / forward.pass();
     let Some(training) = &repair.training else {
@@ -321,15 +361,31 @@ pub fn undo(
     w.extend(from.head.filter(|name| !name.starts_with("teacher.")));
     let mut w = w.copy().trainable();
     subject.method.teach(&mut w);
-
     let mut optimizer = optim::build(&settings.optimizer, settings.weight_decay)?;
+    let mut step = 0;
+    if let Some(reached) = reached {
+        w = w.filled_from(&reached.weights)?;
+        optimizer.resume(reached.optimizer);
+        step = reached.step;
+    }
+    // What `w` stands for: the whole encoder, and the head.
+    let whole = |w: &Weights| {
+        let mut weights = from.weights.frozen_copy();
+        weights.extend(late.weights(w).frozen_copy());
+        Snapshot { weights, head: w.filter(|name| from.weights.find(name).is_none()).frozen_copy() }
+    };
+
     let schedule = WarmupCosine { base: settings.lr, warmup_steps: 0, total_steps };
+    let spent = |step: u64| passes + step as f64 * passes_per_step;
     let mut log = StepLog::new(repair.name, &w, begun);
     let progress = Progress::new("undo", "steps", total_steps);
+    progress.resume_at(step);
     let mut stopped = None;
-    let mut step = 0;
     let mut held_out = batches.held_out.map(|from| from(step));
-    'epochs: for epoch in 0..epochs {
+    'epochs: for epoch in (step / batches.per_epoch.max(1)) as u32..epochs {
+        if step == total_steps {
+            break; // the last epoch of a budget is a part of one
+        }
         for images in (batches.epoch)(epoch) {
             let images = images?;
             let features = |views: &[Tensor]| -> Vec<Tensor> {
@@ -343,23 +399,41 @@ pub fn undo(
             optimizer.step(&w, &gradients, lr);
             step += 1;
             subject.method.after_step(&w, step as f64 / total_steps as f64);
-            log.push(epoch, step, passes + step as f64 * passes_per_step, lr, terms, &gradients);
+            log.push(epoch, step, spent(step), lr, terms, &gradients);
             stopped = interrupt::asked();
-            if (log.is_due() || stopped.is_some() || step == total_steps)
-                && let Some(error) = log.flush(&w, record)?
-            {
-                stopped = Some(error);
+            if log.is_due() || stopped.is_some() {
+                stopped = log.flush(&w, watch)?.or(stopped);
             }
             progress.advance_with(1, || log.note(epoch, epochs));
-            if stopped.is_some() || step == total_steps {
+            if stopped.is_some() {
                 break 'epochs;
             }
+            if step == total_steps {
+                break;
+            }
+        }
+        stopped = log.flush(&w, watch)?;
+        if stopped.is_some() {
+            break;
+        }
+        let end = EpochEnd {
+            epoch: epoch + 1,
+            passes: spent(step),
+            reached: Reached {
+                step,
+                seconds: begun.elapsed().as_secs_f64(),
+                weights: w.frozen(),
+                optimizer: optimizer.state().frozen(),
+            },
+            now: whole(&w),
+            progress: &progress,
+        };
+        if watch(Event::Epoch(&end))?.is_break() {
+            break;
         }
     }
     let (w, last) = log.finish(w);
-    let mut weights = from.weights.frozen_copy();
-    weights.extend(late.weights(&w).frozen());
-    let head = w.filter(|name| from.weights.find(name).is_none()).frozen();
-    let (passes, seconds) = (passes + step as f64 * passes_per_step, begun.elapsed().as_secs_f64());
+    let (passes, seconds) = (spent(step), begun.elapsed().as_secs_f64());
+    let Snapshot { weights, head } = whole(&w);
     Ok(Undone { weights, head, steps: step, passes, seconds, last, stopped })
 }

@@ -19,6 +19,7 @@ mod repairs;
 mod report;
 mod second_order;
 mod undo;
+mod undo_sittings;
 mod views;
 #[allow(dead_code, reason = "not every helper has a user yet")]
 mod support;

@@ -1,10 +1,12 @@
 //! The rivals of UMM: against PyTorch, and what each promises.
 
+use std::ops::ControlFlow;
+
 use lethe::encoders::{EncoderSpec, Part, Stem};
 use lethe::methods;
 use lethe::nn::Weights;
 use lethe::rng::{Purpose, once};
-use lethe::undo::{Batches, REPAIRS, Settings, Snapshot, StepRow, Subject, Undone, undo};
+use lethe::undo::{Batches, Event, REPAIRS, Settings, Snapshot, StepRow, Subject, Undone, undo};
 use tch::{Kind, Tensor};
 
 use crate::golden::{assert_close, load};
@@ -34,9 +36,11 @@ fn repaired(subject: &Subject, settings: &Settings, batches: &[Vec<Tensor>]) -> 
         Box::new(batches.iter().map(|views| Ok(views.iter().map(Tensor::shallow_clone).collect())))
     };
     let batches = Batches { per_epoch: batches.len() as u64, epoch: &mut epoch, held_out: None };
-    let undone = undo(subject, settings, batches, &mut |row| {
-        rows.push(row.clone());
-        Ok(())
+    let undone = undo(subject, settings, batches, None, &mut |event| {
+        if let Event::Step(row) = event {
+            rows.push(row.clone());
+        }
+        Ok(ControlFlow::Continue(()))
     });
     (undone.unwrap(), rows)
 }
@@ -283,7 +287,8 @@ mod compute {
         assert_eq!(steps("distill-late", 8), 5, "1.59 passes a step");
         let settings = Settings { passes: Some(3), ..Settings::default() };
         let batches = Batches { per_epoch: 1, epoch: &mut |_| Box::new(std::iter::empty()), held_out: None };
-        let error = undo(&case.subject(), &settings, batches, &mut |_| Ok(())).unwrap_err();
+        let error =
+            undo(&case.subject(), &settings, batches, None, &mut |_| Ok(ControlFlow::Continue(()))).unwrap_err();
         assert_eq!(error.exit.code(), 2);
         insta::assert_snapshot!(error.what, @"--passes 3: one step of umm takes 3.88 passes");
     }

@@ -190,6 +190,7 @@ fn fixture(folder: &Path) {
                 ("outer", -50.0 - gain * t),
             ];
             StepRow {
+                kind: Kind::Step,
                 step: u64::from(step) + 1,
                 epoch: 1 + step / 39,
                 repair: repair.into(),

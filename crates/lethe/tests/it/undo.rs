@@ -1,5 +1,7 @@
 //! UMM: its objectives and one whole step against PyTorch, its hypergradients against theory, its loop against promises.
 
+use std::ops::ControlFlow;
+
 use lethe::encoders::{Encoder, EncoderSpec, Part, Stem};
 use lethe::methods::{self, Method};
 use lethe::nn::{Gradients, Mode, Weights, is_buffer};
@@ -11,7 +13,7 @@ use lethe::undo::hypergradient::{self, Bilevel, Hypergradient, InnerOptimizer, O
 use lethe::undo::matching::moment_distance;
 use lethe::undo::outer::RateOf;
 use lethe::undo::{
-    Batch, BatchNorm, Batches, Problem, Settings, StepRow, Subject, Undone, inner::inner, outer::outer, undo,
+    Batch, BatchNorm, Batches, Event, Problem, Settings, StepRow, Subject, Undone, inner::inner, outer::outer, undo,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -74,9 +76,11 @@ impl Case {
             Box::new(std::iter::once(Ok(self.views.iter().map(Tensor::shallow_clone).collect())))
         };
         let batches = Batches { per_epoch: 1, epoch: &mut epoch, held_out: None };
-        let undone = undo(&self.subject(), settings, batches, &mut |row| {
-            rows.push(row.clone());
-            Ok(())
+        let undone = undo(&self.subject(), settings, batches, None, &mut |event| {
+            if let Event::Step(row) = event {
+                rows.push(row.clone());
+            }
+            Ok(ControlFlow::Continue(()))
         });
         (undone.unwrap(), rows)
     }
@@ -914,9 +918,11 @@ mod the_loop {
         let batches = Batches { per_epoch: 1, epoch: &mut epoch, held_out: None };
         let settings = Settings { epochs: 40, ..Settings::default() };
         let mut rows = Vec::new();
-        let undone = undo(&case.subject(), &settings, batches, &mut |row| {
-            rows.push(row.step);
-            Ok(())
+        let undone = undo(&case.subject(), &settings, batches, None, &mut |event| {
+            if let Event::Step(row) = event {
+                rows.push(row.step);
+            }
+            Ok(ControlFlow::Continue(()))
         })
         .unwrap();
         let stopped = undone.stopped.expect("it stops");
@@ -934,7 +940,8 @@ mod the_loop {
         let case = Case::simclr(Kind::Float, 8);
         let what = |settings: Settings| {
             let batches = Batches { per_epoch: 1, epoch: &mut |_| Box::new(std::iter::empty()), held_out: None };
-            let error = undo(&case.subject(), &settings, batches, &mut |_| Ok(())).unwrap_err();
+            let error =
+                undo(&case.subject(), &settings, batches, None, &mut |_| Ok(ControlFlow::Continue(()))).unwrap_err();
             assert_eq!(error.exit.code(), 2);
             error.what
         };

@@ -1,0 +1,309 @@
+//! `lethe undo` over several sittings and on held-out images: killed and resumed, watched, stopped.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use lethe::checkpoint;
+use lethe::diagnose::Estimate;
+use lethe::undo::{EpochRow, Judge, Row, Seen, Sides, Verdict, lost};
+use serde_json::Value;
+
+use crate::support::{lethe, lethe_err, lethe_ok, temp_dir, text};
+use crate::undo::bits;
+
+const DATA: &str = "shapes:n=96,size=16";
+const UNSEEN: &str = "shapes:n=90,size=16,seed=7";
+
+fn pretrained(folder: &Path, method: &str) -> PathBuf {
+    let run = folder.join("run");
+    let settings = "--encoder resnet18-w4 --epochs 2 --save-every 1 --batch-size 32 --threads 1 --method";
+    let config = folder.join("head.toml");
+    let narrower = if method == "byol" { "pred_hidden_dim = 16\n" } else { "" };
+    fs::write(&config, format!("[method_settings]\nproj_hidden_dim = 16\nproj_output_dim = 8\n{narrower}")).unwrap();
+    let mut args = vec!["pretrain", "--data", DATA, "--out", text(&run), "--config", text(&config)];
+    args.extend(settings.split(' '));
+    args.push(method);
+    lethe_ok(&args);
+    run.join("checkpoints/epoch-0002.safetensors")
+}
+
+fn command(checkpoint: &Path, out: &Path, more: &str) -> Vec<String> {
+    let (checkpoint, out) = (text(checkpoint), text(out));
+    let command = format!("undo {checkpoint} --data {DATA} --out {out} --batch-size 32 --threads 1 {more}");
+    command.split_whitespace().map(str::to_owned).collect()
+}
+
+fn run(arguments: &[String]) -> String {
+    lethe_ok(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+fn refused(arguments: &[String], code: i32) -> String {
+    lethe_err(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), code)
+}
+
+fn rows(out: &Path) -> Vec<Row> {
+    let lines = fs::read_to_string(out.join("undo.jsonl")).unwrap();
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn epochs(out: &Path) -> Vec<EpochRow> {
+    let epoch = |row| if let Row::Epoch(row) = row { Some(row) } else { None };
+    rows(out).into_iter().filter_map(epoch).collect()
+}
+
+/// A JSON text without the times.
+fn timeless(text: &str) -> Value {
+    fn strip(value: &mut Value) {
+        match value {
+            Value::Object(fields) => {
+                fields.retain(|key, _| key != "seconds" && key != "checkpoint");
+                fields.values_mut().for_each(strip);
+            }
+            Value::Array(items) => items.iter_mut().for_each(strip),
+            _ => {}
+        }
+    }
+    let mut value = serde_json::from_str(text).unwrap();
+    strip(&mut value);
+    value
+}
+
+#[track_caller]
+fn assert_same(one: &Path, other: &Path) {
+    let open = |out: &Path| {
+        let path = out.join("undone.safetensors");
+        let state = checkpoint::open_state(&checkpoint::state_path(&path)).unwrap();
+        (bits(&checkpoint::open(&path).unwrap().encoder), bits(&state.head))
+    };
+    assert!(open(one) == open(other), "the same bits");
+    for file in ["undo.jsonl", "undo.json"] {
+        let read = |out: &Path| fs::read_to_string(out.join(file)).unwrap();
+        let (one, other) = (read(one), read(other));
+        if file == "undo.json" {
+            assert_eq!(timeless(&one), timeless(&other));
+        } else {
+            assert_eq!(one.lines().map(timeless).collect::<Vec<_>>(), other.lines().map(timeless).collect::<Vec<_>>());
+        }
+    }
+}
+
+/// kill -9 after every epoch's save but one, and the same once more between the saves.
+#[test]
+fn a_repair_that_is_killed_again_and_again_ends_with_the_bits_of_an_uncut_one() {
+    for (method, repair) in [
+        ("simclr", "--repair umm"),
+        ("byol", "--repair distill-early --unseen shapes:n=90,size=16,seed=7"),
+        ("vicreg", "--repair reinit --optimizer lars --unseen shapes:n=90,size=16,seed=7"),
+    ] {
+        let folder = temp_dir();
+        let checkpoint = pretrained(folder.path(), method);
+        let before = fs::read(&checkpoint).unwrap();
+        let [uncut, cut] = ["uncut", "cut"].map(|name| folder.path().join(name));
+        let flags = format!("{repair} --epochs 6 --lr 1e-4");
+        run(&command(&checkpoint, &uncut, &flags));
+        assert!(!uncut.join("resume.safetensors").exists());
+
+        let saved = cut.join("resume.safetensors");
+        let written = || fs::metadata(&saved).and_then(|found| found.modified()).ok();
+        let mut kills = 0;
+        let mut more = "";
+        loop {
+            let last = written();
+            let mut child = Command::new(env!("CARGO_BIN_EXE_lethe"))
+                .args(command(&checkpoint, &cut, &format!("{flags} {more}")))
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let start = Instant::now();
+            while child.try_wait().unwrap().is_none() && written() == last {
+                assert!(start.elapsed() < Duration::from_secs(60), "no progress");
+                sleep(Duration::from_millis(1));
+            }
+            sleep(Duration::from_millis(7 * kills % 40));
+            child.kill().unwrap();
+            let ended = child.wait().unwrap();
+            if ended.success() {
+                break;
+            }
+            assert_eq!(ended.code(), None, "killed");
+            kills += 1;
+            more = "--resume";
+        }
+        assert!(kills >= 2, "{repair}: only {kills} kills");
+        assert_same(&uncut, &cut);
+        assert_eq!(fs::read(&checkpoint).unwrap(), before, "the given checkpoint is not touched");
+        let left: Vec<_> = fs::read_dir(&cut).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(left.iter().all(|name| !name.to_string_lossy().contains("tmp")), "{left:?}");
+    }
+}
+
+#[test]
+fn resuming_wants_the_same_flags_and_tells_an_ended_repair_again() {
+    let folder = temp_dir();
+    let checkpoint = pretrained(folder.path(), "simclr");
+    let out = folder.path().join("out");
+    let with = |more: &str| command(&checkpoint, &out, &format!("--repair continue {more}"));
+    let said = |arguments: &[String], code| refused(arguments, code).replace(text(folder.path()), "..");
+    insta::assert_snapshot!(said(&with("--epochs 2 --resume"), 1), @"");
+    let first = run(&with("--epochs 2 --json"));
+    insta::assert_snapshot!(said(&with("--epochs 3 --resume"), 2), @"");
+    insta::assert_snapshot!(said(&with("--epochs 2"), 2), @"");
+    assert_eq!(run(&with("--epochs 2 --json --resume")), first);
+}
+
+#[test]
+fn the_list_of_unreadable_images_of_a_failed_repair_does_not_ask_for_overwrite() {
+    let folder = temp_dir();
+    let checkpoint = pretrained(folder.path(), "simclr");
+    let images = folder.path().join("images");
+    fs::create_dir(&images).unwrap();
+    let shapes = lethe::data::open("shapes:n=40,size=16").unwrap();
+    for i in 0..40 {
+        shapes.image(i).unwrap().save(images.join(format!("{i:02}.png"))).unwrap();
+    }
+    let broken = ["00.png", "01.png", "02.png"].map(|name| images.join(name));
+    broken.iter().for_each(|path| fs::write(path, "no image").unwrap());
+    let out = folder.path().join("out");
+    let (data, out_text) = (text(&images), text(&out));
+    let arguments =
+        ["undo", text(&checkpoint), "--data", data, "--out", out_text, "--epochs", "1", "--batch-size", "8"];
+    lethe_err(&arguments, 1);
+    assert!(out.join("bad_samples.jsonl").exists());
+    broken.iter().for_each(|path| fs::remove_file(path).unwrap());
+    lethe_ok(&arguments);
+    assert!(!out.join("bad_samples.jsonl").exists(), "all images could be read");
+}
+
+/// The first row of a watched repair is a small diagnosis of the given checkpoint.
+#[test]
+fn what_is_seen_is_what_the_diagnosis_measures() {
+    let folder = temp_dir();
+    let checkpoint = pretrained(folder.path(), "simclr");
+    let out = folder.path().join("out");
+    run(&command(&checkpoint, &out, &format!("--repair continue --epochs 1 --seed 3 --unseen {UNSEEN}")));
+    let seen = epochs(&out).remove(0).seen;
+    assert_eq!(seen.images, 45, "half of the 90 unseen images");
+    let diagnosis = folder.path().join("diagnosis");
+    let command =
+        ["diagnose", text(&checkpoint), "--data", DATA, "--unseen", UNSEEN, "--images", "45", "--seed", "3", "--json"];
+    let json = lethe_ok(&[&command[..], &["--threads", "1", "--out", text(&diagnosis)]].concat());
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let cell = json["cells"].as_array().unwrap().last().unwrap();
+    let number = |pointer: &str| cell.pointer(pointer).and_then(Value::as_f64).unwrap_or_else(|| panic!("{pointer}"));
+    for (found, pointer) in [
+        (seen.memorisation_gap, "/memorisation_gap"),
+        (seen.membership_auc, "/membership/auc/value"),
+        (seen.coding_rate_reduction.train, "/train/by_pair/coding_rate_reduction"),
+        (seen.coding_rate_reduction.unseen, "/unseen/by_pair/coding_rate_reduction"),
+    ] {
+        let expected = number(pointer);
+        assert!((found - expected).abs() < 1e-5 * expected.abs().max(0.1), "{pointer}: {found} for {expected}");
+    }
+}
+
+#[test]
+fn a_repair_that_ruins_the_features_stops_early_and_keeps_what_was_good() {
+    let folder = temp_dir();
+    let checkpoint = pretrained(folder.path(), "simclr");
+    let out = folder.path().join("out");
+    let ruin = "--repair continue --optimizer sgd --lr 300 --epochs 40";
+    let json: Value =
+        serde_json::from_str(&run(&command(&checkpoint, &out, &format!("{ruin} --unseen {UNSEEN} --json")))).unwrap();
+    assert_eq!(json["stopped_early"], true, "{json}");
+    let epochs = epochs(&out);
+    assert!(epochs.len() < 40);
+    let kept = json["kept_epoch"].as_u64().unwrap() as u32;
+    let best = epochs.iter().rev().find(|row| row.kept).unwrap();
+    assert_eq!(best.epoch, kept);
+    for row in &epochs {
+        let worse = row.view_retrieval_lost.low > 0.0;
+        assert!(worse || row.seen.memorisation_gap >= best.seen.memorisation_gap, "epoch {} is better", row.epoch);
+    }
+    let last_two = &epochs[epochs.len() - 2..];
+    assert!(last_two.iter().all(|row| row.view_retrieval_lost.low > 0.0), "{last_two:?}");
+    if kept == 0 {
+        let open = |path: &Path| bits(&checkpoint::open(path).unwrap().encoder);
+        assert_eq!(open(&out.join("undone.safetensors")), open(&checkpoint));
+    }
+}
+
+#[test]
+fn wrong_use_of_held_out_images_is_named() {
+    let folder = temp_dir();
+    let checkpoint = pretrained(folder.path(), "simclr");
+    let out = folder.path().join("out");
+    let said = |unseen: &str| refused(&command(&checkpoint, &out, &format!("--unseen {unseen}")), 2);
+    insta::assert_snapshot!(said(DATA), @"");
+    insta::assert_snapshot!(said("shapes:n=30,size=16,seed=7"), @"");
+    assert!(!out.exists());
+    let output = lethe(&["undo", text(&checkpoint), "--data", DATA, "--out", text(&out), "--overwrite", "--resume"]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+mod judging {
+    use super::*;
+
+    fn seen(gap: f64, retrieved: &[f64]) -> Seen {
+        Seen {
+            images: retrieved.len(),
+            memorisation_gap: gap,
+            membership_auc: 0.5,
+            coding_rate_reduction: Sides { train: 1.0, unseen: 1.0 },
+            view_retrieval: retrieved.iter().sum::<f64>() / retrieved.len() as f64,
+            retrieved: retrieved.to_vec(),
+        }
+    }
+
+    /// `found` of 100 images.
+    fn images(found: usize) -> Vec<f64> {
+        (0..100).map(|i| f64::from(u8::from(i < found))).collect()
+    }
+
+    #[test]
+    fn what_is_lost_is_a_paired_difference_with_three_standard_errors() {
+        let Estimate { value, low, high } = lost(&seen(0.0, &[1.0, 1.0, 0.5, 0.0]), &seen(0.0, &[0.0, 1.0, 1.0, 0.0]));
+        // Differences 1, 0, -0.5, 0: mean 0.125, variance (0.765625 + 2 * 0.015625 + 0.390625) / 3 = 0.3958333.
+        let width = 3.0 * (0.395_833_333_333_333_3f64 / 4.0).sqrt();
+        assert!((value - 0.125).abs() < 1e-15);
+        assert!((low - (0.125 - width)).abs() < 1e-12 && (high - (0.125 + width)).abs() < 1e-12);
+    }
+
+    /// Verdicts on (gap, images found) from a base of gap 0.10 and 60 of 100 images.
+    fn verdicts(epochs: &[(f64, usize)]) -> (Vec<Verdict>, Judge) {
+        let base = seen(0.10, &images(60));
+        let mut judge = Judge::new(&base);
+        let hear = |(i, &(gap, found)): (usize, &(f64, usize))| {
+            let now = seen(gap, &images(found));
+            judge.hear(i as u32 + 1, &now, &lost(&base, &now))
+        };
+        let verdicts = epochs.iter().enumerate().map(hear).collect();
+        (verdicts, judge)
+    }
+
+    #[test]
+    fn the_smallest_gap_is_kept_among_those_that_are_not_measurably_less_of_use() {
+        let (verdicts, judge) = verdicts(&[(0.08, 58), (0.02, 30), (0.07, 59), (0.075, 70)]);
+        assert_eq!(verdicts.iter().map(|verdict| verdict.keep).collect::<Vec<_>>(), [true, false, true, false]);
+        assert!(verdicts.iter().all(|verdict| !verdict.stop));
+        assert_eq!(judge.kept, 3);
+    }
+
+    #[test]
+    fn nothing_is_kept_where_doing_nothing_is_best() {
+        let (verdicts, judge) = verdicts(&[(0.11, 60), (0.10, 60)]);
+        assert!(verdicts.iter().all(|verdict| !verdict.keep));
+        assert_eq!(judge.kept, 0);
+    }
+
+    #[test]
+    fn two_falling_epochs_stop_it_and_a_recovery_does_not() {
+        let stops = |epochs: &[(f64, usize)]| verdicts(epochs).0.iter().map(|verdict| verdict.stop).collect::<Vec<_>>();
+        assert_eq!(stops(&[(0.1, 40), (0.1, 35)]), [false, true]);
+        assert_eq!(stops(&[(0.1, 10), (0.1, 20), (0.1, 18), (0.1, 30)]), [false; 4], "after a new head");
+        assert_eq!(stops(&[(0.1, 58), (0.1, 57), (0.1, 56)]), [false; 3], "not measurably");
+    }
+}
