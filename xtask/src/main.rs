@@ -5,6 +5,7 @@ mod golden;
 mod layers;
 mod setup;
 mod shell;
+mod trial;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -25,6 +26,11 @@ Commands:
   golden [--check] [CASE ...]
                    Make the golden cases anew from their make.py, or only compare; takes a Python with the packages of
                    xtask/golden-requirements.txt from $LETHE_PYTHON, or makes one in target/reference-venv
+  trial PLAN.toml [--out DIR] [--jobs N] [--only GLOB] [--lethe PATH] [--set NAME=VALUE] ..
+                   Train, repair and judge every cell BASE/REPAIR/SEED of a plan, a line each in PLAN.jsonl beside it; it
+                   goes on where it stopped. The rest lies in DIR (target/trial/PLAN); --set fills {NAME} in the plan
+  trial PLAN.toml --table
+                   What PLAN.jsonl says, in Markdown, and the plot PLAN.svg
   help             This text
 
 Example:
@@ -62,6 +68,7 @@ fn run(arguments: &[String]) -> Result<()> {
         ("test", []) => check::test(&root),
         ("layers", []) => layers::run(&root),
         ("golden", arguments) => golden::run(&root, arguments),
+        ("trial", arguments) => trial::run(&root, arguments),
         ("help" | "--help" | "-h", _) => {
             print!("{HELP}");
             Ok(())

@@ -14,6 +14,7 @@ pub enum Purpose {
     Shapes = 4,
     Substitute = 5,
     Sample = 6,
+    Corruption = 7,
 }
 
 pub type Rng = ChaCha8Rng;

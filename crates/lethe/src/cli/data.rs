@@ -98,7 +98,8 @@ fn list(json: bool) -> Result<()> {
         ]);
     }
     print(&known.to_string())?;
-    print("Any of them may end in @n=5000,skip=0,seed=0 for a part. Checksums: --json.")
+    print("Any of them may end in @n=5000,skip=0,seed=0 for a part, @corrupt=gaussian-noise,severity=3 for corrupted images.
+Checksums: --json.")
 }
 
 fn make_shapes(args: &MakeShapes) -> Result<()> {

@@ -2,6 +2,7 @@
 
 pub mod catalog;
 pub mod cifar;
+pub mod corruption;
 mod decode;
 pub mod folder;
 pub mod shapes;
@@ -61,13 +62,17 @@ pub const SOURCES: &[Source] = &[shapes::SOURCE, cifar::SOURCE, folder::SOURCE];
 /// Opens `shapes`, `shapes:n=2000,spurious=0.9`, a folder of images, CIFAR binaries.
 ///
 /// Any of them may end in `@n=5000,skip=0,seed=0`: images `skip..skip + n` of a permutation drawn from `seed`, so that
-/// different ranges under one seed share no image. Without `n` it is all that is left.
+/// different ranges under one seed share no image. Without `n` it is all that is left. With
+/// `corrupt=gaussian-noise,severity=3` they are corrupted, with noise drawn from the same `seed`.
 pub fn open(spec: &str) -> Result<Arc<dyn Dataset>> {
     if let Some((whole, subset)) = spec.rsplit_once('@')
         && subset.contains('=')
         && !Path::new(spec).exists()
     {
-        return Ok(Arc::new(subset::Subset::parse(open_whole(whole)?, subset)?));
+        let shown = format!("@{subset}");
+        let settings = spec::Settings::parse(&shown, subset, &["n", "skip", "seed", "corrupt", "severity"])?;
+        let whole = corruption::wrap(open_whole(whole)?, &shown, &settings)?;
+        return Ok(Arc::new(subset::Subset::parse(whole, &shown, &settings)?));
     }
     open_whole(spec)
 }

@@ -18,10 +18,8 @@ pub(super) struct Subset {
 }
 
 impl Subset {
-    /// Images `skip..skip + n` of a permutation of `whole`, from the text `n=..,skip=..,seed=..`.
-    pub(super) fn parse(whole: Arc<dyn Dataset>, text: &str) -> Result<Self> {
-        let shown = format!("@{text}");
-        let settings = Settings::parse(&shown, text, &["n", "skip", "seed"])?;
+    /// Images `skip..skip + n` of a permutation of `whole`, by the settings `n=..,skip=..,seed=..`.
+    pub(super) fn parse(whole: Arc<dyn Dataset>, shown: &str, settings: &Settings) -> Result<Self> {
         let skip: usize = settings.get("skip", "a whole number")?.unwrap_or(0);
         let seed: u64 = settings.get("seed", "a whole number")?.unwrap_or(0);
         let n: usize = match settings.get("n", "a whole number")? {

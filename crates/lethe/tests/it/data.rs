@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use image::ImageFormat;
-use lethe::data::shapes::{Shapes, ShapesSettings, factors};
+use lethe::data::shapes::{Label, Shapes, ShapesSettings, factors};
 use lethe::data::{self, Dataset};
 use lethe::views::Normalize;
 
@@ -283,6 +283,38 @@ fn the_causes_of_shapes_are_as_the_model_says() {
     let own_texture = part(other.iter().filter(|f| f.texture == f.shape).count());
     assert!((own_texture - 0.1).abs() < 0.015, "{own_texture}");
     assert!(all.iter().zip(&other).all(|(a, b)| a.rotation != b.rotation));
+}
+
+/// Classes of continuous causes are as likely as each other, and the images are the same whatever is asked about them.
+#[test]
+fn labels_tell_the_cause_they_are_asked_for() {
+    let whole = data::open("shapes:n=4000,size=8,spurious=0").expect("shapes");
+    for label in Label::ALL {
+        let asked = data::open(&format!("shapes:n=4000,size=8,spurious=0,label={}", label.name())).expect("shapes");
+        assert_eq!(asked.image(17), whole.image(17));
+        assert_eq!(asked.classes(), label.classes());
+        let mut counts = vec![0usize; label.classes().len()];
+        asked.labels().expect("labels").iter().for_each(|&class| counts[class as usize] += 1);
+        let equal = 4000 / counts.len();
+        // Five standard deviations of a binomial count.
+        let allowed = (5.0 * (equal as f64).sqrt()) as usize;
+        assert!(counts.iter().all(|count| count.abs_diff(equal) < allowed), "{label:?}: {counts:?}");
+        let settings = ShapesSettings { n: 4000, spurious: 0.0, ..ShapesSettings::default() };
+        let own = asked.labels().expect("labels");
+        let first = (0..4000).find(|&i| own[i] == 0).map(|i| factors(&settings, i)).expect("one of every class");
+        assert!(
+            match label {
+                Label::Position => first.x < 0.0 && first.y < 0.0,
+                Label::Scale => (0.45..0.5125).contains(&first.scale),
+                Label::Light => (0.6..0.75).contains(&first.light),
+                Label::Colour => first.colour == 0,
+                _ => true,
+            },
+            "{label:?}: {first:?}"
+        );
+    }
+    let names = "shape, rotation, scale, colour, texture, position, light, light-direction, phase";
+    assert_eq!(refused("shapes:label=size"), format!("shapes:label=size: label is \"size\", expected one of {names}"));
 }
 
 /// Redrawn with one cause changed, an image changes where that cause acts: shape and colour inside, texture outside.

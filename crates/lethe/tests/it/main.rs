@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod checkpoint;
+mod corruption;
 mod data;
 mod diagnose;
 mod encoders;

@@ -8,10 +8,12 @@
 //! ```
 //! Shape and pose cause the label's look; colour, texture, position and lighting do not, but colour and texture predict
 //! the label as well as `spurious` says. `split=test` draws other images, with that correlation broken unless told
-//! otherwise, so accuracy on it counts only what is read from the shape.
+//! otherwise, so accuracy on it counts only what is read from the shape. `label=colour` gives the same images labels of
+//! another cause, so that any protocol tells how much of it the features hold.
 
 mod raster;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use image::RgbImage;
@@ -25,7 +27,7 @@ use crate::rng::{self, Purpose};
 
 pub(super) const SOURCE: Source = Source {
     kind: "shapes",
-    takes: "nothing: it is generated; n, size, spurious, seed, split=train|test may be set",
+    takes: "nothing: it is generated; n, size, spurious, seed, split=train|test, label may be set",
     example: "--data shapes:n=2000,size=32,spurious=0.9,seed=1 --unseen shapes:n=1000,split=test",
     recognises: |spec| spec == "shapes" || spec.starts_with("shapes:"),
     open: |spec| Ok(Arc::new(Shapes::new(ShapesSettings::parse(spec)?)?)),
@@ -44,6 +46,82 @@ pub enum Split {
     Test,
 }
 
+/// What the labels tell. Continuous causes fall into four classes of equal ranges, the position into quadrants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Label {
+    Shape,
+    Rotation,
+    Scale,
+    Colour,
+    Texture,
+    Position,
+    Light,
+    LightDirection,
+    Phase,
+}
+
+impl Label {
+    pub const ALL: [Self; 9] = [
+        Self::Shape,
+        Self::Rotation,
+        Self::Scale,
+        Self::Colour,
+        Self::Texture,
+        Self::Position,
+        Self::Light,
+        Self::LightDirection,
+        Self::Phase,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Shape => "shape",
+            Self::Rotation => "rotation",
+            Self::Scale => "scale",
+            Self::Colour => "colour",
+            Self::Texture => "texture",
+            Self::Position => "position",
+            Self::Light => "light",
+            Self::LightDirection => "light-direction",
+            Self::Phase => "phase",
+        }
+    }
+
+    pub fn classes(self) -> &'static [&'static str] {
+        match self {
+            Self::Shape => &SHAPES,
+            Self::Colour => &COLOURS,
+            Self::Texture => &TEXTURES,
+            Self::Position => &["left above", "right above", "left below", "right below"],
+            _ => &["first quarter", "second quarter", "third quarter", "fourth quarter"],
+        }
+    }
+
+    /// The class of an image with these factors, an index into [`Label::classes`].
+    pub fn of(self, factors: &Factors) -> u32 {
+        let quarter = |value: f32, range: Range<f32>| {
+            let part = (value - range.start) / (range.end - range.start);
+            ((4.0 * part) as u32).min(3) // a value may be rounded up to the end of its range
+        };
+        match self {
+            Self::Shape => factors.shape,
+            Self::Colour => factors.colour,
+            Self::Texture => factors.texture,
+            Self::Position => u32::from(factors.x >= 0.0) + 2 * u32::from(factors.y >= 0.0),
+            Self::Rotation => quarter(factors.rotation, TURN),
+            Self::Scale => quarter(factors.scale, SCALE),
+            Self::Light => quarter(factors.light, LIGHT),
+            Self::LightDirection => quarter(factors.light_direction, TURN),
+            Self::Phase => quarter(factors.phase, PHASE),
+        }
+    }
+}
+
+const TURN: Range<f32> = 0.0..std::f32::consts::TAU;
+const SCALE: Range<f32> = 0.45..0.7;
+const LIGHT: Range<f32> = 0.6..1.2;
+const PHASE: Range<f32> = 0.0..1.0;
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ShapesSettings {
     pub n: usize,
@@ -53,24 +131,32 @@ pub struct ShapesSettings {
     pub spurious: f64,
     pub seed: u64,
     pub split: Split,
+    pub label: Label,
 }
 
 impl Default for ShapesSettings {
     fn default() -> Self {
-        Self { n: 2000, size: 32, spurious: 0.9, seed: 1, split: Split::Train }
+        Self { n: 2000, size: 32, spurious: 0.9, seed: 1, split: Split::Train, label: Label::Shape }
     }
 }
 
 impl ShapesSettings {
-    /// Reads `shapes` or `shapes:n=2000,size=32,spurious=0.9,seed=1,split=train`.
+    /// Reads `shapes` or `shapes:n=2000,size=32,spurious=0.9,seed=1,split=train,label=shape`.
     pub fn parse(spec: &str) -> Result<Self> {
         let text = spec.strip_prefix("shapes").unwrap_or(spec).trim_start_matches(':');
-        let given = Settings::parse(spec, text, &["n", "size", "spurious", "seed", "split"])?;
+        let given = Settings::parse(spec, text, &["n", "size", "spurious", "seed", "split", "label"])?;
         let default = Self::default();
         let split = match given.get::<String>("split", "train or test")?.as_deref() {
             None | Some("train") => Split::Train,
             Some("test") => Split::Test,
             Some(other) => return Err(Error::usage(format!("{spec}: split is {other:?}, expected train or test"))),
+        };
+        let label = match given.get::<String>("label", "a cause")? {
+            None => default.label,
+            Some(name) => Label::ALL.into_iter().find(|label| label.name() == name).ok_or_else(|| {
+                let names = Label::ALL.map(Label::name).join(", ");
+                Error::usage(format!("{spec}: label is {name:?}, expected one of {names}"))
+            })?,
         };
         let spurious = if split == Split::Test { 0.0 } else { default.spurious };
         let settings = Self {
@@ -79,6 +165,7 @@ impl ShapesSettings {
             spurious: given.get("spurious", "a number from 0 to 1")?.unwrap_or(spurious),
             seed: given.get("seed", "a whole number")?.unwrap_or(default.seed),
             split,
+            label,
         };
         settings.check(spec)?;
         Ok(settings)
@@ -101,7 +188,7 @@ impl ShapesSettings {
 /// All that causes one image; angles in radians, lengths in halves of the image's side.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Factors {
-    /// The label: an index into [`SHAPES`].
+    /// The label unless told otherwise: an index into [`SHAPES`].
     pub shape: u32,
     pub rotation: f32,
     pub scale: f32,
@@ -126,8 +213,8 @@ pub fn factors(settings: &ShapesSettings, i: usize) -> Factors {
     let mut rng = rng::keyed(settings.seed, Purpose::Shapes, 0, i as u64, settings.split as u32);
     let kinds = SHAPES.len() as u32;
     let shape = rng.random_range(0..kinds);
-    let rotation = rng.random_range(0.0..std::f32::consts::TAU);
-    let scale = rng.random_range(0.45..0.7);
+    let rotation = rng.random_range(TURN);
+    let scale = rng.random_range(SCALE);
     let own = rng.random_bool(settings.spurious);
     let (free_colour, free_texture) = (rng.random_range(0..kinds), rng.random_range(0..kinds));
     let room = 0.95 - scale;
@@ -140,9 +227,9 @@ pub fn factors(settings: &ShapesSettings, i: usize) -> Factors {
         texture: if own { shape } else { free_texture },
         x: rng.random_range(-room..room),
         y: rng.random_range(-room..room),
-        light: rng.random_range(0.6..1.2),
-        light_direction: rng.random_range(0.0..std::f32::consts::TAU),
-        phase: rng.random_range(0.0..1.0),
+        light: rng.random_range(LIGHT),
+        light_direction: rng.random_range(TURN),
+        phase: rng.random_range(PHASE),
     }
 }
 
@@ -156,8 +243,9 @@ pub struct Shapes {
 impl Shapes {
     pub fn new(settings: ShapesSettings) -> Result<Self> {
         settings.check("shapes")?;
-        let labels = (0..settings.n).map(|i| factors(&settings, i).shape).collect();
-        Ok(Self { settings, labels, classes: SHAPES.iter().map(|&name| name.to_owned()).collect() })
+        let labels = (0..settings.n).map(|i| settings.label.of(&factors(&settings, i))).collect();
+        let classes = settings.label.classes().iter().map(|&name| name.to_owned()).collect();
+        Ok(Self { settings, labels, classes })
     }
 
     pub fn settings(&self) -> &ShapesSettings {

@@ -1,0 +1,205 @@
+//! What a trial says, in Markdown: the primary comparisons, and every outcome of every base.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use serde_json::Value;
+
+use super::plan::{Base, NOTHING, Plan, matches};
+use super::results::Results;
+use super::statistics::{Difference, holm, paired};
+
+/// The value of an outcome by seed, of one base and repair.
+pub(crate) fn by_seed(results: &Results, plan: &Plan, base: &str, repair: &str, outcome: &str) -> BTreeMap<u64, f64> {
+    let value =
+        |seed: u64| results.by_cell.get(&format!("{base}/{repair}/{seed}"))?.pointer(&format!("/{outcome}"))?.as_f64();
+    plan.seeds.iter().filter_map(|&seed| Some((seed, value(seed)?))).collect()
+}
+
+/// `first` less `second`, over the seeds that have both.
+pub(crate) fn difference(first: &BTreeMap<u64, f64>, second: &BTreeMap<u64, f64>) -> Option<Difference> {
+    let differences: Vec<f64> = first.iter().filter_map(|(seed, value)| Some(value - second.get(seed)?)).collect();
+    paired(&differences)
+}
+
+pub(crate) fn mean(values: &BTreeMap<u64, f64>) -> Option<f64> {
+    (!values.is_empty()).then(|| values.values().sum::<f64>() / values.len() as f64)
+}
+
+pub(crate) fn markdown(plan: &Plan, results: &Results) -> String {
+    let mut text = format!("{} of {} cells.\n", results.by_cell.len(), plan.cells().len());
+    text += &primary(plan, results);
+    let has_lines = |base: &&Base| results.by_cell.values().any(|line| line["base"] == base.name.as_str());
+    for base in plan.bases.iter().filter(has_lines) {
+        text += &of_base(plan, results, base);
+    }
+    text
+}
+
+/// The comparisons that the plan has named, whose p values are corrected together.
+fn primary(plan: &Plan, results: &Results) -> String {
+    let Some(primary) = &plan.primary else { return String::new() };
+    let mut rows = Vec::new();
+    for base in plan.bases.iter().filter(|base| matches(&primary.bases, &base.name)) {
+        for outcome in &primary.outcomes {
+            for [first, second] in &primary.compare {
+                let of = |repair: &str| by_seed(results, plan, &base.name, repair, outcome);
+                if let Some(found) = difference(&of(first), &of(second)) {
+                    rows.push((format!("| {} | {outcome} | {first} - {second} ", base.name), outcome, found));
+                }
+            }
+        }
+    }
+    let corrected = holm(&rows.iter().map(|row| row.2.p).collect::<Vec<_>>());
+    let mut text =
+        "\n### Primary outcomes\n\n| base | outcome | comparison | seeds | difference, 95 % interval | p | Holm |\n"
+            .to_owned();
+    text += "|---|---|---|---|---|---|---|\n";
+    for ((place, outcome, found), holm) in rows.iter().zip(corrected) {
+        let shown = interval(found, outcome);
+        let _ = writeln!(text, "{place}| {} | {shown} | {:.4} | {holm:.4} |", found.pairs, found.p);
+    }
+    text
+}
+
+/// A row an outcome that any repair changes, a column a comparison; then what the repairs cost.
+fn of_base(plan: &Plan, results: &Results, base: &Base) -> String {
+    let others = plan.repairs.iter().map(|repair| repair.name.as_str()).filter(|&name| name != NOTHING);
+    let mut comparisons: Vec<[&str; 2]> = others.map(|name| [name, NOTHING]).collect();
+    for [first, second] in plan.primary.iter().flat_map(|primary| &primary.compare) {
+        if !comparisons.contains(&[first, second]) {
+            comparisons.push([first, second]);
+        }
+    }
+    let mut text = format!("\n### {}\n\n| outcome | {NOTHING} ", base.name);
+    comparisons.iter().for_each(|[first, second]| {
+        let _ = write!(text, "| {first} - {second} ");
+    });
+    text += "|\n";
+    text += &"|---".repeat(comparisons.len() + 2);
+    text += "|\n";
+    for outcome in outcomes(results, base) {
+        let of = |repair: &str| by_seed(results, plan, &base.name, repair, &outcome);
+        let changes: Vec<Option<Difference>> =
+            comparisons.iter().map(|[first, second]| difference(&of(first), &of(second))).collect();
+        // The frozen stages stay as they are.
+        if changes.iter().flatten().all(|change| change.mean == 0.0 && change.half == 0.0) {
+            continue;
+        }
+        let nothing = mean(&of(NOTHING)).map_or("-".into(), |mean| number(mean, &outcome, false));
+        let _ = write!(text, "| {outcome} | {nothing} ");
+        for change in changes {
+            let _ = write!(text, "| {} ", change.map_or("-".into(), |change| interval(&change, &outcome)));
+        }
+        text += "|\n";
+    }
+    text += "\n| repair | seeds | steps | passes | seconds |\n|---|---|---|---|---|\n";
+    for repair in plan.repairs.iter().filter(|repair| repair.name != NOTHING) {
+        let of = |what: &str| by_seed(results, plan, &base.name, &repair.name, &format!("undo/{what}"));
+        let shown = |what: &str| mean(&of(what)).map_or("-".into(), |mean| format!("{mean:.1}"));
+        let cells = plan
+            .seeds
+            .iter()
+            .filter(|seed| results.by_cell.contains_key(&format!("{}/{}/{seed}", base.name, repair.name)));
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} |",
+            repair.name,
+            cells.count(),
+            shown("steps"),
+            shown("passes"),
+            shown("seconds")
+        );
+    }
+    text
+}
+
+/// The paths of all numbers of a base's lines on memorisation and accuracy, in their order.
+fn outcomes(results: &Results, base: &Base) -> Vec<String> {
+    let mut paths = Vec::new();
+    for line in results.by_cell.values().filter(|line| line["base"] == base.name.as_str()) {
+        for part in ["memorisation", "accuracy"] {
+            walk(part, &line[part], &mut paths);
+        }
+    }
+    paths
+}
+
+fn walk(path: &str, value: &Value, paths: &mut Vec<String>) {
+    match value {
+        Value::Object(parts) => parts.iter().for_each(|(name, part)| walk(&format!("{path}/{name}"), part, paths)),
+        Value::Number(_) if !paths.iter().any(|known| known == path) => paths.push(path.into()),
+        _ => {}
+    }
+}
+
+/// Accuracies in points of a hundred.
+fn number(value: f64, outcome: &str, sign: bool) -> String {
+    let (value, digits) = if outcome.starts_with("accuracy") { (100.0 * value, 2) } else { (value, 4) };
+    if sign { format!("{value:+.digits$}") } else { format!("{value:.digits$}") }
+}
+
+fn interval(found: &Difference, outcome: &str) -> String {
+    if found.mean == 0.0 && found.half == 0.0 {
+        return "same".into();
+    }
+    let end = |value| number(value, outcome, true);
+    format!("{} [{}, {}]", end(found.mean), end(found.mean - found.half), end(found.mean + found.half))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn differences_are_paired_by_seed_and_corrected_in_the_plans_family() {
+        let plan = Plan::parse(
+            "seeds = [0, 1, 2, 3]
+            base = [{ name = 'b', method = 'simclr', data = 'd', unseen = 'u', pretrain = { encoder = 'e', epochs = 1 } }]
+            repair = [{ name = 'nothing' }, { name = 'umm' }, { name = 'continue' }]
+            judge = []
+            primary = { outcomes = ['memorisation/stage4/gap'], compare = [['umm', 'nothing'], ['umm', 'continue']] }",
+        )
+        .unwrap();
+        let gaps = [("nothing", [0.1, 0.2, 0.3]), ("umm", [0.05, 0.14, 0.26]), ("continue", [0.1, 0.2, 0.2])];
+        let mut results = Results { by_cell: BTreeMap::new(), foreign: 0 };
+        for (repair, gaps) in gaps {
+            for (seed, gap) in gaps.into_iter().enumerate() {
+                let line = json!({
+                    "base": "b",
+                    "memorisation": { "stage2": { "gap": 0.1 }, "stage4": { "gap": gap, "gap_interval": [0.0, 1.0] } },
+                    "accuracy": { "unseen": { "linear": { "stage4": 0.5 + gap } } },
+                    "undo": (repair != "nothing").then(|| json!({ "steps": 10, "seconds": 1.25 })),
+                });
+                results.by_cell.insert(format!("b/{repair}/{seed}"), line);
+            }
+        }
+        // By SciPy: ttest_rel([.05, .14, .26], [.1, .2, .3]) has p 0.013072 and interval (-0.074841, -0.025159), against
+        // [.1, .2, .2] p 0.706895, (-0.182069, 0.148735).
+        let expected = "\
+9 of 12 cells.
+
+### Primary outcomes
+
+| base | outcome | comparison | seeds | difference, 95 % interval | p | Holm |
+|---|---|---|---|---|---|---|
+| b | memorisation/stage4/gap | umm - nothing | 3 | -0.0500 [-0.0748, -0.0252] | 0.0131 | 0.0261 |
+| b | memorisation/stage4/gap | umm - continue | 3 | -0.0167 [-0.1821, +0.1487] | 0.7069 | 0.7069 |
+
+### b
+
+| outcome | nothing | umm - nothing | continue - nothing | umm - continue |
+|---|---|---|---|---|
+| memorisation/stage4/gap | 0.2000 | -0.0500 [-0.0748, -0.0252] | -0.0333 [-0.1768, +0.1101] | -0.0167 [-0.1821, +0.1487] |
+| accuracy/unseen/linear/stage4 | 70.00 | -5.00 [-7.48, -2.52] | -3.33 [-17.68, +11.01] | -1.67 [-18.21, +14.87] |
+
+| repair | seeds | steps | passes | seconds |
+|---|---|---|---|---|
+| umm | 3 | 10.0 | - | 1.2 |
+| continue | 3 | 10.0 | - | 1.2 |
+";
+        assert_eq!(markdown(&plan, &results), expected);
+    }
+}
