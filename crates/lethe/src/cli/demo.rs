@@ -98,7 +98,7 @@ pub(super) fn run(args: Args) -> Result<()> {
     ] {
         rows.extend(accuracy_rows(&both, args.seed, threads, where_, &test)?);
     }
-    let table = table(&rows);
+    let table = super::before_after(&rows);
     let verdict = verdict(&gaps.cells, &rows);
     write_json(&out.join("before_after.json"), &BeforeAfter { rows })?;
     let page = report::write(out)?;
@@ -224,31 +224,6 @@ fn accuracy_rows(
         better: Better::Higher,
     };
     Ok(PROTOCOLS.split(',').collect::<Vec<_>>().iter().map(row).collect())
-}
-
-fn table(rows: &[BeforeAfterRow]) -> String {
-    let mut table = super::table(&["", "before", "after", "change", "better when"]);
-    for row in rows {
-        let shown = |value: f64, sign: bool| match (row.unit.as_str(), sign) {
-            ("%", false) => format!("{:.1} %", 100.0 * value),
-            ("%", true) => format!("{:+.1} points", 100.0 * value),
-            (_, false) => format!("{value:.4}"),
-            (_, true) => format!("{value:+.4}"),
-        };
-        let better = match row.better {
-            Better::Higher => "higher",
-            Better::Lower => "lower",
-            Better::Neither => "-",
-        };
-        table.add_row([
-            row.what.clone(),
-            shown(row.before, false),
-            shown(row.after, false),
-            shown(row.after - row.before, true),
-            better.into(),
-        ]);
-    }
-    table.to_string()
 }
 
 /// Whether it helped, as far as one seed can tell: a change of accuracy counts beyond two standard errors of a

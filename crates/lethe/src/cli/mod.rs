@@ -22,6 +22,7 @@ use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 use crate::checkpoint;
 use crate::error::{Error, Exit, Result};
 use crate::progress;
+use crate::report::{BeforeAfterRow, Better};
 
 #[derive(Parser)]
 #[command(name = "lethe", version, about, max_term_width = 100, arg_required_else_help = true)]
@@ -112,4 +113,30 @@ fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_preset(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic).set_header(header);
     table
+}
+
+/// The same numbers of an encoder before and after a repair.
+fn before_after(rows: &[BeforeAfterRow]) -> String {
+    let mut table = table(&["", "before", "after", "change", "better when"]);
+    for row in rows {
+        let shown = |value: f64, sign: bool| match (row.unit.as_str(), sign) {
+            ("%", false) => format!("{:.1} %", 100.0 * value),
+            ("%", true) => format!("{:+.1} points", 100.0 * value),
+            (_, false) => format!("{value:.4}"),
+            (_, true) => format!("{value:+.4}"),
+        };
+        let better = match row.better {
+            Better::Higher => "higher",
+            Better::Lower => "lower",
+            Better::Neither => "-",
+        };
+        table.add_row([
+            row.what.clone(),
+            shown(row.before, false),
+            shown(row.after, false),
+            shown(row.after - row.before, true),
+            better.into(),
+        ]);
+    }
+    table.to_string()
 }

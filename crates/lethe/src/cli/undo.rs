@@ -6,6 +6,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::report::{self, BeforeAfter};
 use crate::run::IfThere;
 use crate::undo::alignment::Divergence;
 use crate::undo::groups::Groups;
@@ -17,10 +18,11 @@ use crate::{config, methods, optim};
 /// Undoes memorisation in the late stages of a pre-trained encoder
 #[derive(clap::Args)]
 #[command(
-    after_help = "Writes undone.safetensors (its head in the state beside it), undo.jsonl with a line a step, and
-undo.toml; CKPT is left as it is.
+    after_help = "Writes undone.safetensors (its head in the state beside it), undo.jsonl with a line a step and, with
+--unseen, an epoch, undo.json with the outcome, undo.toml and report.html; CKPT is left as it is.
 Example:
   lethe undo runs/simclr/checkpoints/epoch-0200.safetensors --data cifar/train --split stage2 --out undone
+  lethe undo runs/simclr/checkpoints/epoch-0200.safetensors --data cifar/train --unseen cifar/test --repair average --out averaged
   lethe undo resnet50.pth --method simclr --data photos --image-size 224 --split stage3 --out undone"
 )]
 pub(super) struct Args {
@@ -196,24 +198,39 @@ pub(super) fn run(args: Args) -> Result<()> {
         threads: args.threads.unwrap_or_else(config::available_threads),
         settings: &args.settings.resolve()?,
     })?;
-    if args.json { super::print_json(&outcome) } else { print(&outcome) }
+    let page = report::write(&args.out)?;
+    if args.json {
+        return super::print_json(&outcome);
+    }
+    print(&outcome)?;
+    super::print(&format!("report: {}", page.display()))
 }
 
 fn print(outcome: &Outcome) -> Result<()> {
-    let mut table = super::table(&["", "first step", "last step"]);
     if let (Some(first), Some(last)) = (&outcome.first, &outcome.last) {
+        let mut table = super::table(&["", "first step", "last step"]);
         for (name, value) in &first.terms {
             let end = last.terms.get(name).map_or_else(|| "-".into(), |value| format!("{value:.4}"));
             table.add_row([name.clone(), format!("{value:.4}"), end]);
         }
         table.add_row(["grad_norm".into(), format!("{:.4}", first.grad_norm), format!("{:.4}", last.grad_norm)]);
+        super::print(&table.to_string())?;
     }
+    if let Some(before_after) = BeforeAfter::of(outcome) {
+        super::print(&super::before_after(&before_after.rows))?;
+    }
+    let kept = match outcome.kept_epoch {
+        None => String::new(),
+        Some(0) => ", kept the given weights".into(),
+        Some(epoch) => format!(", kept epoch {epoch}"),
+    };
     super::print(&format!(
-        "{table}\n{}: {} steps, {:.1} passes in {:.1} s, {} unreadable images; {}",
+        "{}: {} steps, {:.1} passes in {:.1} s{}{kept}, {} unreadable images; {}",
         outcome.repair,
         outcome.steps,
         outcome.passes,
         outcome.seconds,
+        if outcome.stopped_early { ", stopped early" } else { "" },
         outcome.bad_samples,
         outcome.checkpoint.display()
     ))

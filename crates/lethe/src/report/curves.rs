@@ -5,7 +5,7 @@ use indexmap::IndexMap;
 use super::charts::Figure;
 use super::plots::{Axis, LineChart, Series};
 use crate::run::{Kind, MetricRow};
-use crate::undo::StepRow;
+use crate::undo::{EpochRow, StepRow};
 
 /// Points of a curve at most; more are averaged in groups.
 const POINTS: usize = 240;
@@ -87,8 +87,10 @@ pub(super) fn undoing(rows: &[StepRow]) -> Vec<Figure> {
             "Self-supervised loss minus lambda times the coding rate reduction; it should fall.",
         ),
         ("inner", "Inner objective", "Self-supervised loss plus beta times the divergence."),
+        ("total", "Loss with the anchor", "Self-supervised loss plus the weighted distance to the earlier checkpoint."),
+        ("distance", "Distance to the earlier checkpoint", "Between unit vectors, a place of a map at a time."),
         ("lr", "Learning rate", "How large a step the optimiser takes."),
-        ("grad_norm", "Length of the hypergradient", "How strongly the outer objective pulls on the late stages."),
+        ("grad_norm", "Length of the gradient", "How strongly the objective pulls on the trained stages."),
     ];
     let mut repairs: Vec<&str> = Vec::new();
     let mut keys: Vec<&str> = Vec::new();
@@ -116,6 +118,42 @@ pub(super) fn undoing(rows: &[StepRow]) -> Vec<Figure> {
         figure(title, reading, series.collect())
     });
     figures.collect()
+}
+
+/// What was seen on held-out images after every epoch, one line a repair, or one a side of images.
+pub(super) fn held_out(rows: &[EpochRow]) -> Vec<Figure> {
+    let mut repairs: Vec<&str> = Vec::new();
+    for row in rows {
+        if !repairs.contains(&row.repair.as_str()) {
+            repairs.push(&row.repair);
+        }
+    }
+    let lines = |side: &str, dashed: bool, of: fn(&EpochRow) -> f64| -> Vec<Series> {
+        let line = |(i, repair): (usize, &&str)| {
+            let points = rows.iter().filter(|row| row.repair == **repair).map(|row| (row.step as f64, of(row)));
+            let name = if repairs.len() > 1 { format!("{repair} {side}") } else { side.into() };
+            Series { dashed, ..line(i, name.trim_end(), points.collect()) }
+        };
+        repairs.iter().enumerate().map(line).collect()
+    };
+    let mut gap = figure(
+        "Memorisation gap",
+        "Of the last stage; above 0 it knows training images better than unseen ones. It should fall to 0.",
+        lines("", false, |row| row.seen.memorisation_gap),
+    );
+    gap.chart.base = Some(0.0);
+    let mut retrieval = figure(
+        "View retrieval",
+        "Share of unseen images whose other view is the nearest of all: what must not be lost.",
+        lines("", false, |row| row.seen.view_retrieval),
+    );
+    (retrieval.chart.percent, retrieval.chart.base) = (true, Some(0.0));
+    let mut sides = lines("training", false, |row| row.seen.coding_rate_reduction.train);
+    sides.extend(lines("unseen", true, |row| row.seen.coding_rate_reduction.unseen));
+    let rates = figure("dR by pair", "Of the last stage's features; falling means that directions are lost.", sides);
+    let mut figures = vec![gap, retrieval, rates];
+    figures.retain(|figure| !figure.chart.is_empty());
+    figures
 }
 
 /// At most `POINTS` points, each the mean of its neighbours.

@@ -22,7 +22,7 @@ use crate::diagnose::{Diagnosis, Pooled};
 use crate::error::Result;
 use crate::files;
 use crate::run::MetricRow;
-use crate::undo::{EpochRow, StepRow};
+use crate::undo::{EpochRow, Outcome, Seen, StepRow};
 use crate::views::BadSample;
 
 pub use gallery::Gallery;
@@ -70,6 +70,29 @@ pub struct ReportInput {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct BeforeAfter {
     pub rows: Vec<BeforeAfterRow>,
+}
+
+impl BeforeAfter {
+    /// Of a repair that was given held-out images.
+    pub fn of(outcome: &Outcome) -> Option<Self> {
+        let (before, after) = (outcome.before.as_ref()?, outcome.after.as_ref()?);
+        let row = |what: &str, of: fn(&Seen) -> f64, unit: &str, better| BeforeAfterRow {
+            what: format!("{what}, last stage"),
+            before: of(before),
+            after: of(after),
+            unit: unit.into(),
+            better,
+        };
+        Some(Self {
+            rows: vec![
+                row("memorisation gap", |seen| seen.memorisation_gap, "", Better::Lower),
+                row("membership AUC", |seen| seen.membership_auc, "", Better::Lower),
+                row("view retrieval on unseen images", |seen| seen.view_retrieval, "%", Better::Higher),
+                row("dR by pair, training images", |seen| seen.coding_rate_reduction.train, "", Better::Neither),
+                row("dR by pair, unseen images", |seen| seen.coding_rate_reduction.unseen, "", Better::Neither),
+            ],
+        })
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

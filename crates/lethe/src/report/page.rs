@@ -107,7 +107,8 @@ fn picture(input: &ReportInput) -> Option<Figure> {
         let gap = if d.checkpoints.len() > 1 { charts::gap_by_epoch(d) } else { None };
         gap.or_else(|| charts::by_stage(d).into_iter().next())
     };
-    input.diagnosis.as_ref().and_then(of).or_else(|| curves::training(&input.metrics).into_iter().next())
+    let drawn = [curves::training(&input.metrics), curves::held_out(&input.undo_epochs), curves::undoing(&input.undo)];
+    input.diagnosis.as_ref().and_then(of).or_else(|| drawn.into_iter().flatten().next())
 }
 
 fn several(pooled: &Pooled, runs: &[(String, Diagnosis)]) -> Markup {
@@ -247,9 +248,11 @@ fn all_numbers(d: &Diagnosis) -> Markup {
 
 fn undoing(input: &ReportInput) -> Option<Markup> {
     let drawn = curves::undoing(&input.undo);
+    let held_out = curves::held_out(&input.undo_epochs);
     (input.before_after.is_some() || !drawn.is_empty()).then(|| {
         html! {
             @if let Some(before_after) = &input.before_after { (comparison(before_after)) }
+            @if !held_out.is_empty() { h3 { "On held-out images, epoch by epoch" } (figures(&held_out)) }
             @if !drawn.is_empty() { h3 { "The steps of undoing" } (figures(&drawn)) }
         }
     })

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
-use super::{Gallery, ReportInput};
+use super::{BeforeAfter, Gallery, ReportInput};
 use crate::diagnose::Diagnosis;
 use crate::error::{At, Error, Result};
 use crate::files::{expect_folder, read_text};
 use crate::undo::Row;
 
 /// Reads what is there of `config.toml`, `metrics.jsonl`, `diagnosis.json` or `scores.json`, `undo.jsonl`,
-/// `before_after.json`, `evaluation.json` and `bad_samples.jsonl`, in `folder` itself or one folder below it.
+/// `before_after.json` or `undo.json`, `evaluation.json` and `bad_samples.jsonl`, in `folder` itself or one folder below it.
 ///
 /// # Errors
 /// A file that cannot be read or parsed, by name and line; a folder with none of them.
@@ -44,6 +44,11 @@ pub fn read_folder(folder: &Path) -> Result<ReportInput> {
         }
     }
     input.before_after = reader.one("before_after.json").map(|path| json(&path)).transpose()?;
+    if input.before_after.is_none()
+        && let Some(path) = reader.one("undo.json")
+    {
+        input.before_after = BeforeAfter::of(&json(&path)?);
+    }
     input.evaluation = reader.one("evaluation.json").map(|path| json(&path)).transpose()?;
     for path in reader.all("bad_samples.jsonl") {
         input.bad_samples.extend(reader.lines(&path)?);

@@ -25,6 +25,8 @@ const LEAST_IMAGES: usize = 20;
 /// Standard errors: one-sided 0.13 %, so that in up to 38 epochs nothing is taken for worse by luck with 95 %
 /// (Bonferroni).
 const ERRORS: f64 = 3.0;
+/// With fewer images found by the given weights, losing all of them would be within the error.
+const LEAST_FOUND: f64 = 10.0;
 /// Epochs in a row that end a repair.
 const PATIENCE: u32 = 2;
 
@@ -153,15 +155,18 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// Chooses the epoch to keep, and when to stop; docs/decisions/0007 argues it.
+/// Chooses the epoch to keep, and when to stop; docs/decisions/0009 argues it.
 ///
 /// Kept is the epoch with the smallest memorisation gap among those whose view retrieval on unseen images is not
 /// measurably below that of the given checkpoint, which is among them. A repair ends after two epochs in a row that are
-/// measurably below and no better than the one before: one that recovers goes on.
+/// measurably below and no better than the one before: one that recovers goes on. Where the given checkpoint finds so few
+/// views that nothing could be measured, the last epoch is kept, as without held-out images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Judge {
     /// Epochs done of the best weights; 0 for the given checkpoint.
     pub kept: u32,
+    /// Nothing can be measured.
+    pub blind: bool,
     gap: f64,
     before: f64,
     falling: u32,
@@ -176,12 +181,13 @@ pub struct Verdict {
 
 impl Judge {
     pub fn new(base: &Seen) -> Self {
-        Self { kept: 0, gap: base.memorisation_gap, before: base.view_retrieval, falling: 0 }
+        let blind = base.retrieved.iter().sum::<f64>() < LEAST_FOUND;
+        Self { kept: 0, blind, gap: base.memorisation_gap, before: base.view_retrieval, falling: 0 }
     }
 
     pub fn hear(&mut self, epoch: u32, seen: &Seen, lost: &Estimate) -> Verdict {
-        let worse = lost.low > 0.0;
-        let keep = !worse && seen.memorisation_gap < self.gap;
+        let worse = !self.blind && lost.low > 0.0;
+        let keep = self.blind || (!worse && seen.memorisation_gap < self.gap);
         if keep {
             (self.kept, self.gap) = (epoch, seen.memorisation_gap);
         }

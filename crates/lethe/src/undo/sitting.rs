@@ -59,13 +59,13 @@ impl<'a> Sitting<'a> {
                     say(&start, &seen, &mut |text| progress::say(text));
                     folder.record(&start)?;
                 }
-                Some(Watched {
-                    monitor,
-                    judge: judge.unwrap_or_else(|| Judge::new(&seen)),
-                    base: seen,
-                    kept,
-                    stopped: false,
-                })
+                let judge = judge.unwrap_or_else(|| Judge::new(&seen));
+                if judge.blind {
+                    progress::say(
+                        "warning: the given weights find too few views of unseen images to choose an epoch by: the last one is kept",
+                    );
+                }
+                Some(Watched { monitor, judge, base: seen, kept, stopped: false })
             }
         };
         let (first, last) = (rows.first().cloned(), rows.last().cloned());

@@ -422,7 +422,7 @@ fn places_that_hold_something_already() {
     ]), @r"
     undo .. --data jpg --out jpg -> 2
     error: jpg: this folder is not empty
-      hint: --overwrite replaces an earlier repair, or choose another --out
+      hint: --resume continues a repair that was cut off, --overwrite replaces an earlier one, or choose another --out
     diagnose c.safetensors --data jpg --out diagnosed -> 2
     error: diagnosed: there is a diagnosis in this folder already
       hint: --overwrite replaces it, or choose another --out

@@ -688,7 +688,7 @@ fn a_folder_above_shows_what_lies_below() {
             folder.path().join(name).join("undo.jsonl"),
             format!(
                 "{}\n",
-                json!({"step": 1, "epoch": 1, "repair": name, "ssl": 4.0, "grad_norm": 1.0, "lr": 0.1, "seconds": 1.0})
+                json!({"kind": "step", "step": 1, "epoch": 1, "repair": name, "ssl": 4.0, "grad_norm": 1.0, "lr": 0.1, "passes": 1.0, "seconds": 1.0})
             ),
         )
         .expect("a file");

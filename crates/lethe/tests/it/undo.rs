@@ -936,6 +936,22 @@ mod the_loop {
     }
 
     #[test]
+    fn who_watches_may_end_it_after_an_epoch() {
+        let case = Case::simclr(Kind::Float, 8);
+        let mut epoch = |_| -> Box<dyn Iterator<Item = lethe::Result<Vec<Tensor>>>> {
+            Box::new((0..2).map(|_| Ok(case.views.iter().map(Tensor::shallow_clone).collect())))
+        };
+        let batches = Batches { per_epoch: 2, epoch: &mut epoch };
+        let settings = Settings { repair: "continue".into(), epochs: 5, ..Settings::default() };
+        let undone = undo(&case.subject(), &settings, batches, None, &mut |event| {
+            let over = matches!(event, Event::Epoch(end) if end.epoch == 3 && end.reached.step == 6);
+            Ok(if over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        });
+        let undone = undone.unwrap();
+        assert_eq!((undone.steps, undone.stopped.is_none()), (6, true));
+    }
+
+    #[test]
     fn settings_out_of_range_are_named() {
         let case = Case::simclr(Kind::Float, 8);
         let what = |settings: Settings| {

@@ -148,10 +148,19 @@ fn resuming_wants_the_same_flags_and_tells_an_ended_repair_again() {
     let out = folder.path().join("out");
     let with = |more: &str| command(&checkpoint, &out, &format!("--repair continue {more}"));
     let said = |arguments: &[String], code| refused(arguments, code).replace(text(folder.path()), "..");
-    insta::assert_snapshot!(said(&with("--epochs 2 --resume"), 1), @"");
+    insta::assert_snapshot!(said(&with("--epochs 2 --resume"), 1), @r"
+    error: ../out: no repair to resume in this folder
+      hint: leave --resume out to start one
+    ");
     let first = run(&with("--epochs 2 --json"));
-    insta::assert_snapshot!(said(&with("--epochs 3 --resume"), 2), @"");
-    insta::assert_snapshot!(said(&with("--epochs 2"), 2), @"");
+    insta::assert_snapshot!(said(&with("--epochs 3 --resume"), 2), @r"
+    error: ../out: was begun with epochs = 2, not 3
+      hint: resume with the same flags, or --overwrite starts anew
+    ");
+    insta::assert_snapshot!(said(&with("--epochs 2"), 2), @r"
+    error: ../out: this folder is not empty
+      hint: --resume continues a repair that was cut off, --overwrite replaces an earlier one, or choose another --out
+    ");
     assert_eq!(run(&with("--epochs 2 --json --resume")), first);
 }
 
@@ -206,29 +215,43 @@ fn what_is_seen_is_what_the_diagnosis_measures() {
 }
 
 #[test]
-fn a_repair_that_ruins_the_features_stops_early_and_keeps_what_was_good() {
+fn a_watched_repair_tells_before_and_after_in_the_table_and_on_the_page() {
     let folder = temp_dir();
     let checkpoint = pretrained(folder.path(), "simclr");
-    let out = folder.path().join("out");
-    let ruin = "--repair continue --optimizer sgd --lr 300 --epochs 40";
-    let json: Value =
-        serde_json::from_str(&run(&command(&checkpoint, &out, &format!("{ruin} --unseen {UNSEEN} --json")))).unwrap();
-    assert_eq!(json["stopped_early"], true, "{json}");
-    let epochs = epochs(&out);
-    assert!(epochs.len() < 40);
-    let kept = json["kept_epoch"].as_u64().unwrap() as u32;
-    let best = epochs.iter().rev().find(|row| row.kept).unwrap();
-    assert_eq!(best.epoch, kept);
-    for row in &epochs {
-        let worse = row.view_retrieval_lost.low > 0.0;
-        assert!(worse || row.seen.memorisation_gap >= best.seen.memorisation_gap, "epoch {} is better", row.epoch);
+    for repair in ["continue", "average"] {
+        let out = folder.path().join(repair);
+        let flags = format!("--repair {repair} --epochs 3 --unseen {UNSEEN}");
+        let table = run(&command(&checkpoint, &out, &flags));
+        let rows =
+            ["memorisation gap, last stage", "membership AUC, last stage", "dR by pair, unseen images, last stage"];
+        assert!(rows.iter().all(|row| table.contains(row)), "{table}");
+        let json: Value = serde_json::from_str(&fs::read_to_string(out.join("undo.json")).unwrap()).unwrap();
+        let gap = |side: &str| json[side]["memorisation_gap"].as_f64().unwrap();
+        assert!(table.contains(&format!("{:.4}", gap("before"))) && table.contains(&format!("{:.4}", gap("after"))));
+        assert_ne!(gap("before"), gap("after"));
+        let page = fs::read_to_string(out.join("report.html")).unwrap();
+        assert!(rows.iter().all(|row| page.contains(row)));
+        let trains = repair == "continue";
+        assert_eq!(page.contains("On held-out images, epoch by epoch"), trains);
+        assert_eq!(json["kept_epoch"].is_u64(), trains, "an average is not chosen");
+        assert_eq!(epochs(&out).len(), if trains { 4 } else { 0 });
     }
-    let last_two = &epochs[epochs.len() - 2..];
-    assert!(last_two.iter().all(|row| row.view_retrieval_lost.low > 0.0), "{last_two:?}");
-    if kept == 0 {
-        let open = |path: &Path| bits(&checkpoint::open(path).unwrap().encoder);
-        assert_eq!(open(&out.join("undone.safetensors")), open(&checkpoint));
-    }
+}
+
+#[test]
+fn where_nothing_can_be_measured_the_last_epoch_is_kept_and_that_is_said() {
+    let folder = temp_dir();
+    // Two epochs on 96 images find no views.
+    let checkpoint = pretrained(folder.path(), "simclr");
+    let [watched, plain] = ["watched", "plain"].map(|name| folder.path().join(name));
+    let flags = "--repair continue --epochs 2";
+    let arguments = command(&checkpoint, &watched, &format!("{flags} --unseen {UNSEEN}"));
+    let output = lethe(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("warning: the given weights find too few views of unseen images"), "{said}");
+    run(&command(&checkpoint, &plain, flags));
+    let open = |out: &Path| bits(&checkpoint::open(&out.join("undone.safetensors")).unwrap().encoder);
+    assert!(open(&watched) == open(&plain), "watching changes nothing");
 }
 
 #[test]
@@ -237,8 +260,11 @@ fn wrong_use_of_held_out_images_is_named() {
     let checkpoint = pretrained(folder.path(), "simclr");
     let out = folder.path().join("out");
     let said = |unseen: &str| refused(&command(&checkpoint, &out, &format!("--unseen {unseen}")), 2);
-    insta::assert_snapshot!(said(DATA), @"");
-    insta::assert_snapshot!(said("shapes:n=30,size=16,seed=7"), @"");
+    insta::assert_snapshot!(said(DATA), @r"
+    error: --unseen shapes:n=96,size=16: these are the training images
+      hint: name images of the same kind that the encoder has not seen
+    ");
+    insta::assert_snapshot!(said("shapes:n=30,size=16,seed=7"), @r"error: 30 images a side are too few to watch a repair, expected 40");
     assert!(!out.exists());
     let output = lethe(&["undo", text(&checkpoint), "--data", DATA, "--out", text(&out), "--overwrite", "--resume"]);
     assert_eq!(output.status.code(), Some(2));
@@ -290,6 +316,17 @@ mod judging {
         assert_eq!(verdicts.iter().map(|verdict| verdict.keep).collect::<Vec<_>>(), [true, false, true, false]);
         assert!(verdicts.iter().all(|verdict| !verdict.stop));
         assert_eq!(judge.kept, 3);
+    }
+
+    #[test]
+    fn a_start_that_finds_nothing_has_no_say() {
+        let base = seen(0.10, &images(9));
+        let mut judge = Judge::new(&base);
+        for epoch in 1..4 {
+            let now = seen(0.2, &images(0));
+            let verdict = judge.hear(epoch, &now, &lost(&base, &now));
+            assert_eq!((verdict, judge.kept), (Verdict { keep: true, stop: false }, epoch));
+        }
     }
 
     #[test]
