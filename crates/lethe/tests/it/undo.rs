@@ -941,7 +941,7 @@ mod the_loop {
         let mut epoch = |_| -> Box<dyn Iterator<Item = lethe::Result<Vec<Tensor>>>> {
             Box::new((0..2).map(|_| Ok(case.views.iter().map(Tensor::shallow_clone).collect())))
         };
-        let batches = Batches { per_epoch: 2, epoch: &mut epoch };
+        let batches = Batches { per_epoch: 2, epoch: &mut epoch, held_out: None };
         let settings = Settings { repair: "continue".into(), epochs: 5, ..Settings::default() };
         let undone = undo(&case.subject(), &settings, batches, None, &mut |event| {
             let over = matches!(event, Event::Epoch(end) if end.epoch == 3 && end.reached.step == 6);
