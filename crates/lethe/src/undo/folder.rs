@@ -195,11 +195,14 @@ impl UndoFolder {
         }))
     }
 
-    /// Writes what the repair told, which ends it.
+    /// Writes what the repair told, which ends it; what earlier sittings left goes.
     pub fn end(&self, outcome: &Outcome) -> Result<()> {
         let json = serde_json::to_string_pretty(outcome).map_err(|error| Error::failed(error.to_string()))?;
         files::write_atomically(&self.path.join(OUTCOME), json.as_bytes())?;
-        let _ = fs::remove_file(self.path.join(RESUME));
+        let last_good = self.path.join(LAST_GOOD);
+        for old in [self.path.join(RESUME), checkpoint::state_path(&last_good), last_good] {
+            let _ = fs::remove_file(old);
+        }
         Ok(())
     }
 

@@ -136,6 +136,6 @@ fn say(row: &EpochRow, base: &Seen, to: &mut dyn FnMut(&str)) {
         dr.train,
         dr.unseen,
         view_retrieval,
-        if row.kept { ", best so far" } else { "" }
+        if row.kept { ", kept" } else { "" }
     ));
 }

@@ -79,7 +79,7 @@ fn wait_for(what: &str, holds: impl Fn() -> bool) {
 }
 
 #[cfg(unix)]
-fn signal(child: &Child, signal: i32) {
+pub(crate) fn signal(child: &Child, signal: i32) {
     // SAFETY: sends a signal to a child of this test.
     unsafe { libc::kill(child.id() as i32, signal) };
 }

@@ -11,6 +11,7 @@ use lethe::diagnose::Estimate;
 use lethe::undo::{EpochRow, Judge, Row, Seen, Sides, Verdict, lost};
 use serde_json::Value;
 
+use crate::pretrain::signal;
 use crate::support::{lethe, lethe_err, lethe_ok, temp_dir, text};
 use crate::undo::bits;
 
@@ -139,6 +140,35 @@ fn a_repair_that_is_killed_again_and_again_ends_with_the_bits_of_an_uncut_one() 
         let left: Vec<_> = fs::read_dir(&cut).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert!(left.iter().all(|name| !name.to_string_lossy().contains("tmp")), "{left:?}");
     }
+}
+
+#[test]
+fn a_repair_that_is_asked_to_stop_says_how_to_go_on() {
+    let folder = temp_dir();
+    let checkpoint = pretrained(folder.path(), "simclr");
+    let [uncut, cut] = ["uncut", "cut"].map(|name| folder.path().join(name));
+    let flags = "--repair continue --epochs 8";
+    run(&command(&checkpoint, &uncut, flags));
+    let child = Command::new(env!("CARGO_BIN_EXE_lethe"))
+        .args(command(&checkpoint, &cut, flags))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while !cut.join("resume.safetensors").exists() {
+        assert!(start.elapsed() < Duration::from_secs(60), "no progress");
+        sleep(Duration::from_millis(1));
+    }
+    signal(&child, libc::SIGTERM);
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(143), "{said}");
+    assert!(said.contains("last-good.safetensors; --resume continues from the last whole epoch"), "{said}");
+    checkpoint::open(&cut.join("last-good.safetensors")).unwrap();
+    run(&command(&checkpoint, &cut, &format!("{flags} --resume")));
+    assert_same(&uncut, &cut);
+    assert!(!cut.join("last-good.safetensors").exists());
 }
 
 #[test]
