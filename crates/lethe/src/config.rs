@@ -42,8 +42,16 @@ pub struct RunConfig {
     pub save_every: u32,
     /// Share of the images that may be unreadable before the run stops.
     pub bad_budget: f64,
+    /// A step of UMM in place of every so manieth one, 0 for none, once so many epochs are over.
+    #[serde(default)]
+    pub umm_every: u32,
+    #[serde(default)]
+    pub umm_from: u32,
     /// The method's hyper-parameters.
     pub method_settings: toml::Table,
+    /// Those of UMM; empty without it.
+    #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
+    pub umm: toml::Table,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]

@@ -60,7 +60,7 @@ pub(super) fn run(args: Args) -> Result<()> {
 
     progress::say("1/4 pre-training on images whose colour and texture agree with the label");
     let run_path = out.join("run");
-    let outcome = train::train(&config, data::open(&trained_on)?, &run_path, IfThere::Overwrite)?;
+    let outcome = train::train(&config, data::open(&trained_on)?, &run_path, IfThere::Overwrite, None)?;
 
     progress::say("2/4 diagnosing every stage of every checkpoint, on those images and on unseen ones");
     let train_images = images(&trained_on)?;

@@ -36,7 +36,7 @@ struct Cli {
 enum Command {
     Pretrain(pretrain::Args),
     Diagnose(diagnose::Args),
-    Undo(undo::Args),
+    Undo(Box<undo::Args>),
     Evaluate(evaluate::Args),
     Features(features::Args),
     Convert(convert::Args),
@@ -55,7 +55,7 @@ pub fn main() -> ExitCode {
     let outcome = std::panic::catch_unwind(|| match command {
         Command::Pretrain(args) => pretrain::run(args),
         Command::Diagnose(args) => diagnose::run(args),
-        Command::Undo(args) => undo::run(args),
+        Command::Undo(args) => undo::run(*args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Features(args) => features::run(args),
         Command::Convert(args) => convert::run(args),

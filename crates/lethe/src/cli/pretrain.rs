@@ -4,12 +4,16 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
 use serde::Serialize;
+use tch::Tensor;
 
 use crate::config::{self, Precision, RunConfig};
 use crate::encoders::Stem;
 use crate::error::{Error, Result};
+use crate::nn::Weights;
 use crate::run::{IfThere, RunFolder};
-use crate::{data, files, methods, optim, train};
+use crate::train::{self, Instead};
+use crate::undo::during::During;
+use crate::{data, files, methods, optim};
 
 /// Trains an encoder without labels
 #[derive(clap::Args)]
@@ -99,11 +103,18 @@ struct Settings {
     /// Share of unreadable images to put up with [default: 0.001]
     #[arg(long, value_name = "SHARE")]
     bad_budget: Option<f64>,
+    /// A step of UMM on the late stages in place of every Nth step, 0 for none; [umm] of --config holds its settings,
+    /// with the names of `lethe undo` [default: 0]
+    #[arg(long, value_name = "N")]
+    umm_every: Option<u32>,
+    /// Plain epochs before the first step of UMM [default: 0]
+    #[arg(long, value_name = "EPOCH")]
+    umm_from: Option<u32>,
 }
 
 pub(super) fn run(args: Args) -> Result<()> {
     let flags = toml::Table::try_from(&args.settings).expect("flags are plain values");
-    let (config, if_there) = if args.resume {
+    let (mut config, if_there) = if args.resume {
         let config = RunFolder::open(&args.out)?.read_config()?;
         refuse_others(&flags, &config)?;
         (config, IfThere::Resume)
@@ -117,7 +128,11 @@ pub(super) fn run(args: Args) -> Result<()> {
         (RunConfig::resolve(given, data::open)?, if_there)
     };
     files::refuse_same(&args.out, Path::new(&config.data))?;
-    let outcome = train::train(&config, data::open(&config.data)?, &args.out, if_there)?;
+    let during = if config.umm_every > 0 { Some(During::new(&config)?) } else { None };
+    config.umm = during.as_ref().map_or_else(toml::Table::new, During::settings);
+    let step = during.as_ref().map(|during| |w: &Weights, images: &[Tensor]| during.step(w, images));
+    let instead = step.as_ref().map(|step| Instead { every: config.umm_every.into(), from: config.umm_from, step });
+    let outcome = train::train(&config, data::open(&config.data)?, &args.out, if_there, instead.as_ref())?;
     if args.json {
         return super::print_json(&outcome);
     }

@@ -8,7 +8,11 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::report::{self, BeforeAfter};
 use crate::run::IfThere;
-use crate::undo::{Job, Outcome, REPAIRS, Settings, hypergradient::HYPERGRADIENTS, job};
+use crate::undo::alignment::Divergence;
+use crate::undo::groups::Groups;
+use crate::undo::hypergradient::{HYPERGRADIENTS, InnerOptimizer, Product};
+use crate::undo::outer::RateOf;
+use crate::undo::{BatchNorm, Head, Job, Outcome, REPAIRS, Settings, job};
 use crate::{config, methods, optim};
 
 /// Undoes memorisation in the late stages of a pre-trained encoder
@@ -80,30 +84,63 @@ struct Flags {
     /// distill-late, distill-early: weight of the distance to it [default: 1]
     #[arg(long, value_name = "W")]
     distill_weight: Option<f64>,
-    /// earlier: the diagnosis.json that chooses [default: that of CKPT's run]
+    /// earlier, --split auto: the diagnosis.json that chooses [default: that of CKPT's run]
     #[arg(long, value_name = "FILE")]
     diagnosis: Option<PathBuf>,
-    /// The last stage that stays as it is [default: stage2]
+    /// The last stage that stays as it is; auto: the one before the first where the diagnosis of the checkpoint's run
+    /// saw memorisation set in [default: stage2]
     #[arg(long, value_name = "STAGE")]
     split: Option<String>,
-    /// How the outer gradient passes the inner step [default: forward-difference]
+    /// Start with the checkpoint's head or a new one [default: pretrained]
+    #[arg(long)]
+    head: Option<Head>,
+    /// Batch-norm of what is trained: statistics of the batch, or those of the checkpoint [default: live]
+    #[arg(long)]
+    batch_norm: Option<BatchNorm>,
+    /// How the outer gradient passes the inner steps [default: forward-difference]
     #[arg(long, value_parser = PossibleValuesParser::new(HYPERGRADIENTS.iter().map(|entry| entry.name)))]
     hypergradient: Option<String>,
+    /// How the hypergradients neumann and cg multiply with the inner Hessian [default: forward-difference]
+    #[arg(long)]
+    hessian: Option<Product>,
+    /// Products with the Hessian of neumann and cg [default: 5]
+    #[arg(long, value_name = "N")]
+    solver_steps: Option<usize>,
     /// Step size of the inner problem [default: 0.01]
     #[arg(long)]
     alpha: Option<f64>,
     /// Weight of the alignment in the inner problem, 0 for none [default: 100]
     #[arg(long)]
     beta: Option<f64>,
+    /// Divergence of the alignment: Jensen-Shannon or Kullback-Leibler [default: js]
+    #[arg(long)]
+    divergence: Option<Divergence>,
     /// Weight of the coding rate reduction in the outer problem, 0 for none [default: 0.05]
     #[arg(long)]
     lambda: Option<f64>,
     /// Squared precision of the coding rate [default: 0.5]
     #[arg(long)]
     eps2: Option<f64>,
+    /// Features whose coding rate is reduced [default: projections]
+    #[arg(long)]
+    rate_of: Option<RateOf>,
+    /// Groups of the coding rate reduction: pairs, the views of an image, or kmeans:K, clusters of a batch's images by
+    /// their early features [default: pairs]
+    #[arg(long)]
+    groups: Option<Groups>,
+    /// Images it was not trained on, without labels, for the outer loss [default: the training batch]
+    #[arg(long, value_name = "D")]
+    outer_data: Option<String>,
+    /// Weight in the outer problem of the distance between late features of training and of --outer-data [default: 0]
+    #[arg(long = "match", value_name = "WEIGHT")]
+    #[serde(rename = "match")]
+    matching: Option<f64>,
     /// Inner steps before the outer loss is taken [default: 1]
     #[arg(long, value_name = "K")]
     inner_steps: Option<usize>,
+    /// What makes the inner steps; the first step of adam passes no gradient on, so take 2 or more [default: sgd]
+    #[arg(long)]
+    inner_optimizer: Option<InnerOptimizer>,
     /// [default: adamw]
     #[arg(long, value_parser = PossibleValuesParser::new(optim::OPTIMIZERS.iter().map(|entry| entry.name)))]
     optimizer: Option<String>,

@@ -143,6 +143,11 @@ impl<'a> Part<'a> {
         map
     }
 
+    /// A map of these stages `[n, c, h, w]` to a vector `[n, c]`.
+    pub fn pool(&self, x: &Tensor) -> Tensor {
+        self.encoder.pool(x)
+    }
+
     /// The representation: the pooled map after the last stage, `[n, d]`, in f32 or better.
     pub fn represent(&self, w: &Weights, x: &Tensor, mode: Mode) -> Tensor {
         self.encoder.pool(&self.forward(w, x, mode))

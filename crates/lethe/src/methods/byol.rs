@@ -53,15 +53,16 @@ impl Method for Byol {
     }
 
     fn loss(&self, net: &Part, w: &Weights, inputs: &[Tensor], mode: Mode) -> Result<Loss> {
-        let project = |w: &Weights, x: &Tensor| heads::forward(w, "projector", &net.represent(w, x, mode), mode);
+        let project = |w: &Weights, r: &Tensor| heads::forward(w, "projector", r, mode);
         let teacher = w.under("teacher.");
-        let targets: Vec<Tensor> =
-            tch::no_grad(|| inputs.iter().map(|x| full_precision(&project(&teacher, &x.detach()))).collect());
-        let projections: Vec<Tensor> = inputs.iter().map(|x| project(w, x)).collect();
+        let target = |x: &Tensor| full_precision(&project(&teacher, &net.represent(&teacher, &x.detach(), mode)));
+        let targets: Vec<Tensor> = tch::no_grad(|| inputs.iter().map(target).collect());
+        let representations: Vec<Tensor> = inputs.iter().map(|x| net.represent(w, x, mode)).collect();
+        let projections: Vec<Tensor> = representations.iter().map(|r| project(w, r)).collect();
         let predict = |z: &Tensor| full_precision(&heads::forward(w, "predictor", z, mode));
         let total = distance(&predict(&projections[0]), &targets[1]) + distance(&predict(&projections[1]), &targets[0]);
         let projections = projections.iter().map(full_precision).collect();
-        Ok(Loss { terms: vec![("regression", total.shallow_clone())], total, projections })
+        Ok(Loss { terms: vec![("regression", total.shallow_clone())], total, representations, projections })
     }
 
     fn after_step(&self, w: &Weights, progress: f64) {

@@ -25,8 +25,22 @@ pub struct Loss {
     pub total: Tensor,
     /// Its named parts.
     pub terms: Vec<(&'static str, Tensor)>,
-    /// The student's projections `[n, p]`, one of each view.
+    /// The student's representations `[n, d]` and projections `[n, p]`, one of each view.
+    pub representations: Vec<Tensor>,
     pub projections: Vec<Tensor>,
+}
+
+impl Loss {
+    /// The same numbers, cut from any graph.
+    pub fn detach(&self) -> Loss {
+        let cut = |tensors: &[Tensor]| tensors.iter().map(Tensor::detach).collect();
+        Loss {
+            total: self.total.detach(),
+            terms: self.terms.iter().map(|(name, term)| (*name, term.detach())).collect(),
+            representations: cut(&self.representations),
+            projections: cut(&self.projections),
+        }
+    }
 }
 
 /// A method's hyper-parameters; all that changes while it trains lives in `Weights` (`projector.*`, `predictor.*`,

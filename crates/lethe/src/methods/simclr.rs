@@ -47,12 +47,11 @@ impl Method for SimClr {
     }
 
     fn loss(&self, net: &Part, w: &Weights, inputs: &[Tensor], mode: Mode) -> Result<Loss> {
-        let projections: Vec<Tensor> = inputs
-            .iter()
-            .map(|x| full_precision(&heads::forward(w, "projector", &net.represent(w, x, mode), mode)))
-            .collect();
+        let representations: Vec<Tensor> = inputs.iter().map(|x| net.represent(w, x, mode)).collect();
+        let project = |r| full_precision(&heads::forward(w, "projector", r, mode));
+        let projections: Vec<Tensor> = representations.iter().map(project).collect();
         let total = nt_xent(&projections[0], &projections[1], self.temperature);
-        Ok(Loss { terms: vec![("nt_xent", total.shallow_clone())], total, projections })
+        Ok(Loss { terms: vec![("nt_xent", total.shallow_clone())], total, representations, projections })
     }
 }
 

@@ -52,16 +52,15 @@ impl Method for VicReg {
     }
 
     fn loss(&self, net: &Part, w: &Weights, inputs: &[Tensor], mode: Mode) -> Result<Loss> {
-        let projections: Vec<Tensor> = inputs
-            .iter()
-            .map(|x| full_precision(&heads::forward(w, "projector", &net.represent(w, x, mode), mode)))
-            .collect();
+        let representations: Vec<Tensor> = inputs.iter().map(|x| net.represent(w, x, mode)).collect();
+        let project = |r| full_precision(&heads::forward(w, "projector", r, mode));
+        let projections: Vec<Tensor> = representations.iter().map(project).collect();
         let [invariance, variance, covariance] = vicreg(&projections[0], &projections[1]);
         let total = self.invariance_weight * &invariance
             + self.variance_weight * &variance
             + self.covariance_weight * &covariance;
         let terms = vec![("invariance", invariance), ("variance", variance), ("covariance", covariance)];
-        Ok(Loss { total, terms, projections })
+        Ok(Loss { total, terms, representations, projections })
     }
 }
 

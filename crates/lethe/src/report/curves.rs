@@ -74,6 +74,12 @@ pub(super) fn undoing(rows: &[StepRow]) -> Vec<Figure> {
             "Divergence from uniform (JS)",
             "Lower: the late stages stretch all samples alike, none is singled out.",
         ),
+        (
+            "kl",
+            "Divergence from uniform (KL)",
+            "Lower: the late stages stretch all samples alike, none is singled out.",
+        ),
+        ("match", "Distance from held-out features", "Of their means and covariances; it should fall."),
         ("coding_rate_reduction", "Coding rate reduction by pair", "Of the projections; it should rise."),
         (
             "outer",

@@ -67,11 +67,10 @@ impl StepLog {
         item
     }
 
-    pub(super) fn record(&mut self, loss: Loss, lr: f64) {
-        let cut = |tensors: Vec<Tensor>| tensors.iter().map(Tensor::detach).collect();
-        let terms = loss.terms.into_iter().map(|(name, term)| (name, term.detach())).collect();
-        self.pending.push(Loss { total: loss.total.detach(), terms, projections: cut(loss.projections) });
+    pub(super) fn record(&mut self, loss: &Loss, lr: f64) {
+        self.pending.push(loss.detach());
         if let [.., before, _] = self.pending.as_mut_slice() {
+            before.representations.clear();
             before.projections.clear(); // only the last ones are looked at
         }
         self.lr = lr;

@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tch::Device;
+use tch::{Device, Tensor};
 
 use crate::config::{self, RunConfig};
 use crate::data::Dataset;
 use crate::encoders::Part;
 use crate::error::Result;
 use crate::interrupt;
-use crate::methods;
-use crate::nn::Mode;
+use crate::methods::{self, Loss};
+use crate::nn::{Gradients, Mode, Weights};
 use crate::optim::{self, WarmupCosine};
 use crate::progress::Progress;
 use crate::run::{IfThere, Metrics, RunFolder};
@@ -48,12 +48,37 @@ pub struct Outcome {
     pub checkpoint: PathBuf,
 }
 
+/// A step that takes the place of a plain one now and then.
+pub struct Instead<'a> {
+    /// Of every so many steps the last, once so many epochs are over.
+    pub every: u64,
+    pub from: u32,
+    /// From the weights of encoder, head and teacher and the views of a batch.
+    pub step: &'a dyn Fn(&Weights, &[Tensor]) -> Result<Slope>,
+}
+
+/// What an optimiser's step is made of.
+pub struct Slope {
+    /// What is trained, in the storage of the weights.
+    pub trained: Weights,
+    /// In the order of its parameters.
+    pub gradients: Gradients,
+    /// At these weights.
+    pub loss: Loss,
+}
+
 /// Trains as `config` says and writes the run folder `out`.
 ///
 /// # Errors
 /// On unreadable data, a loss that is not finite, a collapsed representation, a full disk, or a signal; the last
 /// good checkpoint stays.
-pub fn train(config: &RunConfig, dataset: Arc<dyn Dataset>, out: &Path, if_there: IfThere) -> Result<Outcome> {
+pub fn train(
+    config: &RunConfig,
+    dataset: Arc<dyn Dataset>,
+    out: &Path,
+    if_there: IfThere,
+    instead: Option<&Instead>,
+) -> Result<Outcome> {
     let device = config::device(&config.device)?;
     let encoder = config.encoder_spec().build()?;
     let net = Part::whole(encoder.as_ref());
@@ -89,18 +114,25 @@ pub fn train(config: &RunConfig, dataset: Arc<dyn Dataset>, out: &Path, if_there
             let lr = schedule.at(training.step);
             let batch = batch.map_err(|error| loader.with_bad_samples(error, &folder.bad_samples_path()))?;
             let inputs = batch.tensors(device, config.precision.kind());
-            let loss = method.loss(&net, &training.weights, &inputs, Mode::Train)?;
-            let gradients = training.weights.gradients(&loss.total, false)?;
+            let due = |instead: &&Instead| epoch >= instead.from && (training.step + 1).is_multiple_of(instead.every);
+            let Slope { trained, gradients, loss } = match instead.filter(due) {
+                Some(instead) => (instead.step)(&training.weights, &inputs)?,
+                None => {
+                    let loss = method.loss(&net, &training.weights, &inputs, Mode::Train)?;
+                    let gradients = training.weights.gradients(&loss.total, false)?;
+                    Slope { trained: training.weights.under(""), gradients, loss }
+                }
+            };
             if device == Device::Cpu {
                 log::check_finite(&loss.total, training.step)?;
             }
             if config.clip_norm > 0.0 {
                 optim::clip_norm(&gradients, config.clip_norm);
             }
-            training.optimizer.step(&training.weights, &gradients, lr);
+            training.optimizer.step(&trained, &gradients, lr);
             training.step += 1;
             method.after_step(&training.weights, training.step as f64 / total_steps as f64);
-            log.record(loss, lr);
+            log.record(&loss, lr);
             if training.step % LOG_EVERY == 0 {
                 log.step_row(epoch, training.step)?;
             }

@@ -31,6 +31,20 @@ pub fn pair_compressed_rate(z1: &Tensor, z2: &Tensor, eps2: f64) -> Tensor {
     0.5 * logdet.mean(None::<Kind>)
 }
 
+/// R_c of `[m, d]` whose rows fall into groups, `groups[j]` holding the indices of the rows of group j: the sum of
+/// m_j/(2m) logdet(I + d/(m_j eps2) Zj'Zj) over the groups.
+///
+/// # Errors
+/// As [`coding_rate`].
+pub fn compressed_rate(z: &Tensor, groups: &[Tensor], eps2: f64) -> Result<Tensor> {
+    let m = z.size()[0] as f64;
+    let rates: Vec<Tensor> = groups
+        .iter()
+        .map(|rows| Ok(coding_rate(&z.index_select(0, rows), eps2)? * (rows.numel() as f64 / m)))
+        .collect::<Result<_>>()?;
+    Ok(Tensor::stack(&rates, 0).sum(None::<Kind>))
+}
+
 /// Coding rate reduction dR = R - R_c of projections `[n, d]` of two views, with the views of an image as groups.
 ///
 /// # Errors

@@ -19,7 +19,7 @@ pub(super) const REPAIR: Repair = Repair {
 pub(super) const PLAIN: Training = Training { trains: Trains::Late, step, cost: |_, forward: &Forward| forward.pass() };
 
 fn step(problem: &Problem, w: &Weights, batch: &Batch) -> Result<Step> {
-    let loss = problem.method.loss(problem.late, w, batch.early, Mode::Train)?;
+    let loss = problem.method.loss(problem.late, w, batch.early, problem.mode(Mode::Train))?;
     let gradients = w.gradients(&loss.total, false)?;
     let [z1, z2, ..] = loss.projections.as_slice() else { unreachable!("methods give a projection a view") };
     let reduction = tch::no_grad(|| pair_coding_rate_reduction(z1, z2, problem.settings.eps2))?;

@@ -69,7 +69,9 @@ fn step(problem: &Problem, w: &Weights, batch: &Batch) -> Result<Step> {
 
     // In the order of the views, stage by stage; a method's own teacher gives maps without a graph.
     let mut loss = None;
-    let seen = maps(|hook| loss = Some(problem.method.loss(&problem.late.hooked(hook), w, batch.early, Mode::Train)));
+    let seen = maps(|hook| {
+        loss = Some(problem.method.loss(&problem.late.hooked(hook), w, batch.early, problem.mode(Mode::Train)))
+    });
     let loss = loss.expect("it was computed")?;
     let student: Vec<Tensor> = seen.into_iter().filter(Tensor::requires_grad).collect();
     let stages = problem.late.stages().len();

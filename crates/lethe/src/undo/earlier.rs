@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use super::others::Given;
 use super::repair::{Repair, Snapshot, Start};
 use super::{Batches, Settings, Subject};
-use crate::diagnose::Diagnosis;
 use crate::error::{Error, Result};
-use crate::files;
 
 pub(super) const REPAIR: Repair = Repair {
     name: "earlier",
@@ -25,12 +23,7 @@ fn start(subject: &Subject, _: &Settings, _: &mut Batches) -> Result<Start> {
 }
 
 fn chosen(given: &Given) -> Result<Vec<PathBuf>> {
-    let path = match &given.settings.diagnosis {
-        Some(path) => path.clone(),
-        None => own_diagnosis(given)?,
-    };
-    let diagnosis: Diagnosis = serde_json::from_str(&files::read_text(&path)?)
-        .map_err(|error| Error::failed(format!("is no diagnosis: {error}")).at(&path))?;
+    let (path, diagnosis) = given.diagnosis()?;
     let Some(checkpoint) = diagnosis.keeps() else {
         return Err(Error::failed("chooses no checkpoint without labels")
             .at(&path)
@@ -48,15 +41,4 @@ fn chosen(given: &Given) -> Result<Vec<PathBuf>> {
 fn locate(named: &Path, given: &Given) -> Option<PathBuf> {
     let beside = given.checkpoint.with_file_name(named.file_name()?);
     [named.to_owned(), beside].into_iter().find(|path| path.is_file())
-}
-
-/// `diagnosis.json` in the run's folder, or in `diagnosis/` there.
-fn own_diagnosis(given: &Given) -> Result<PathBuf> {
-    let places = ["diagnosis.json", "diagnosis/diagnosis.json"];
-    let found = given.run().and_then(|run| places.map(|place| run.path.join(place)).into_iter().find(|p| p.is_file()));
-    found.ok_or_else(|| {
-        Error::usage("its run has no diagnosis to choose an earlier checkpoint by")
-            .at(given.checkpoint)
-            .hint("lethe diagnose RUN --unseen D --out RUN/diagnosis, or name one with --diagnosis FILE")
-    })
 }

@@ -11,7 +11,7 @@ use super::folder::Saved;
 use super::monitor::{Monitor, Seen};
 use super::others::Given;
 use super::sitting::{Chosen, Sitting};
-use super::{Batches, Settings, Snapshot, StepRow, Subject, UndoFolder, Undone, find, undo};
+use super::{Batches, Head, HeldOut, Settings, Snapshot, StepRow, Subject, UndoFolder, Undone, find, split, undo};
 use crate::checkpoint::{self, Checkpoint};
 use crate::encoders::Part;
 use crate::error::{At, Error, Result};
@@ -80,11 +80,13 @@ pub fn run(job: &Job) -> Result<Outcome> {
     tch::set_num_threads(threads as i32);
     let opened = checkpoint::open(job.checkpoint)?;
     let encoder = opened.meta.encoder.build()?;
+    let split = split::resolve(&Given { checkpoint: job.checkpoint, settings }, encoder.as_ref())?;
+    let settings = &Settings { split, ..settings.clone() };
     Part::cut(encoder.as_ref(), &settings.split)?;
     let (method_name, method) = method_of(&opened, job.method)?;
     let beside = (find(&settings.repair)?.others)(&Given { checkpoint: job.checkpoint, settings })?;
     let dim = Part::whole(encoder.as_ref()).dim();
-    let head = head_of(&opened, method_name, method.as_ref(), dim, settings.seed)?;
+    let head = head_of(&opened, method_name, method.as_ref(), dim, settings)?;
     let others = beside
         .iter()
         .map(|path| {
@@ -93,7 +95,7 @@ pub fn run(job: &Job) -> Result<Outcome> {
                 let (found, expected) = (&other.meta.encoder, &opened.meta.encoder);
                 return Err(Error::usage(format!("holds {found}, expected {expected}, as the given one")).at(path));
             }
-            let head = head_of(&other, method_name, method.as_ref(), dim, settings.seed)?;
+            let head = head_of(&other, method_name, method.as_ref(), dim, settings)?;
             Ok(Snapshot { weights: other.encoder.to_device(device), head: head.to_device(device) })
         })
         .collect::<Result<Vec<Snapshot>>>()?;
@@ -118,6 +120,10 @@ pub fn run(job: &Job) -> Result<Outcome> {
         seed: settings.seed,
         threads,
         ..LoaderSettings::default()
+    };
+    let held_out = match &settings.outer_data {
+        Some(spec) => Some(Loader::new(data::open(spec)?, augmentation.clone(), loader_settings.clone())?),
+        None => None,
     };
     let monitors = match job.unseen {
         None => None,
@@ -178,7 +184,20 @@ pub fn run(job: &Job) -> Result<Outcome> {
     let mut epoch = |epoch: u32| -> Box<dyn Iterator<Item = Result<Vec<Tensor>>>> {
         Box::new(loader.epoch(epoch, 0).map(move |batch| Ok(batch?.tensors(device, Kind::Float))))
     };
-    let batches = Batches { per_epoch: loader.batches_per_epoch() as u64, epoch: &mut epoch };
+    let held_out = held_out.as_ref().map(|loader| {
+        move |step: u64| -> Box<dyn Iterator<Item = Result<Vec<Tensor>>>> {
+            let per_epoch = loader.batches_per_epoch() as u64;
+            let mut first = (step % per_epoch) as usize;
+            let epochs = (step / per_epoch) as u32..;
+            let batches = epochs.flat_map(move |epoch| loader.epoch(epoch, std::mem::take(&mut first)));
+            Box::new(batches.map(move |batch| Ok(batch?.tensors(device, Kind::Float))))
+        }
+    });
+    let batches = Batches {
+        per_epoch: loader.batches_per_epoch() as u64,
+        epoch: &mut epoch,
+        held_out: held_out.as_ref().map(|from| from as HeldOut),
+    };
     let undone = undo(&subject, settings, batches, reached, &mut |event| sitting.hear(&event));
     let undone = match undone {
         Err(error) => Err(loader.with_bad_samples(error, &bad)),
@@ -254,8 +273,11 @@ fn method_of(opened: &Checkpoint, asked: Option<&str>) -> Result<(&'static str, 
 }
 
 /// The head of the checkpoint's state, or of a foreign file where it fits; else a new one, which is said.
-fn head_of(opened: &Checkpoint, name: &str, method: &dyn Method, dim: i64, seed: u64) -> Result<Weights> {
-    let fresh = method.init(dim, &mut rng::once(seed, Purpose::Init));
+fn head_of(opened: &Checkpoint, name: &str, method: &dyn Method, dim: i64, settings: &Settings) -> Result<Weights> {
+    let fresh = method.init(dim, &mut rng::once(settings.seed, Purpose::Init));
+    if settings.head == Head::New {
+        return Ok(fresh);
+    }
     let state = checkpoint::state_path(&opened.path);
     let same_method = opened.meta.method.as_deref().is_none_or(|known| known == name);
     let found = if !same_method {

@@ -8,18 +8,23 @@ mod average;
 pub mod coding_rate;
 mod continuation;
 pub mod distill;
+pub mod during;
 mod earlier;
 mod folder;
+pub mod groups;
 pub mod hypergradient;
 pub mod inner;
 pub mod job;
+mod joint;
 mod log;
+pub mod matching;
 mod monitor;
 mod others;
 pub mod outer;
 mod reinit;
 pub mod repair;
 mod sitting;
+mod split;
 mod umm;
 
 use std::ops::ControlFlow;
@@ -37,15 +42,20 @@ use crate::nn::{Mode, Weights};
 use crate::optim::{self, WarmupCosine};
 use crate::progress::Progress;
 
+use alignment::Divergence;
 pub use folder::{Row, UndoFolder};
+use groups::Groups;
+use hypergradient::{InnerOptimizer, Product, Solver};
 pub use job::{Job, Outcome};
 use log::StepLog;
 pub use log::StepRow;
 pub use monitor::{EpochRow, Judge, Monitor, Seen, Sides, Verdict, lost};
+use outer::RateOf;
 pub use repair::{Batch, REPAIRS, Repair, Snapshot, find};
 use repair::{Forward, Start, Step};
 
 /// What the objectives are made of.
+#[derive(Clone, Copy)]
 pub struct Problem<'a> {
     pub method: &'a dyn Method,
     /// The stages that are trained.
@@ -53,6 +63,38 @@ pub struct Problem<'a> {
     pub settings: &'a Settings,
     /// The whole encoder of an earlier checkpoint, for the repairs that look at one.
     pub teacher: Option<&'a Weights>,
+    /// Early features `[n, c, h, w]` of a held-out batch, one a view, for the outer loss; without it both losses are
+    /// taken on the training batch.
+    pub held_out: Option<&'a [Tensor]>,
+}
+
+impl Problem<'_> {
+    /// `live` where batch-norm is live, [`Mode::Eval`] where it is frozen.
+    pub fn mode(&self, live: Mode) -> Mode {
+        match self.settings.batch_norm {
+            BatchNorm::Live => live,
+            BatchNorm::Frozen => Mode::Eval,
+        }
+    }
+}
+
+/// The batch-norm of the late stages and the head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum BatchNorm {
+    /// Statistics of the batch; the running ones follow.
+    Live,
+    /// Running statistics of the checkpoint, left alone.
+    Frozen,
+}
+
+/// The head that a repair starts with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Head {
+    /// The checkpoint's, where it has one.
+    Pretrained,
+    New,
 }
 
 /// Every setting of a repair; docs/decisions/0002 argues the defaults the paper leaves open.
@@ -60,8 +102,11 @@ pub struct Problem<'a> {
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     pub repair: String,
-    /// The last stage that stays as it is.
+    /// The last stage that stays as it is; `auto` is the one before the first with an onset of the memorisation gap in
+    /// the diagnosis of the checkpoint's run.
     pub split: String,
+    pub head: Head,
+    pub batch_norm: BatchNorm,
     /// Averaged with the given checkpoint (`average`); empty for the last ones that its run kept.
     pub with: Vec<PathBuf>,
     /// What `distill-*` holds stages to; none for the checkpoint in the middle of the run.
@@ -71,16 +116,28 @@ pub struct Settings {
     /// `diagnosis.json` that `earlier` chooses by; none for that of the run.
     pub diagnosis: Option<PathBuf>,
     pub hypergradient: String,
+    /// How the hypergradients `neumann` and `cg` multiply with the inner Hessian, and how often.
+    pub hessian: Product,
+    pub solver_steps: usize,
     /// Step size of the inner problem.
     pub alpha: f64,
     /// Weight of the alignment in the inner problem; 0 switches it off.
     pub beta: f64,
+    pub divergence: Divergence,
     /// Weight of the coding rate reduction in the outer problem; 0 switches it off.
     pub lambda: f64,
     /// Squared precision of the coding rate.
     pub eps2: f64,
+    pub rate_of: RateOf,
+    pub groups: Groups,
+    /// Unlabelled images that the encoder was not trained on, for the outer loss; the training batch without.
+    pub outer_data: Option<String>,
+    /// Weight in the outer problem of the distance between the late features of training and held-out batch.
+    #[serde(rename = "match")]
+    pub matching: f64,
     /// Inner steps K before the outer loss is taken.
     pub inner_steps: usize,
+    pub inner_optimizer: InnerOptimizer,
     pub optimizer: String,
     /// Learning rate of the outer problem; it falls to zero along a cosine.
     pub lr: f64,
@@ -97,16 +154,26 @@ impl Default for Settings {
         Self {
             repair: "umm".into(),
             split: "stage2".into(),
+            head: Head::Pretrained,
+            batch_norm: BatchNorm::Live,
             with: Vec::new(),
             teacher: None,
             distill_weight: 1.0,
             diagnosis: None,
             hypergradient: "forward-difference".into(),
+            hessian: Product::ForwardDifference,
+            solver_steps: 5,
             alpha: 0.01,
             beta: 100.0,
+            divergence: Divergence::Js,
             lambda: 0.05,
             eps2: 0.5,
+            rate_of: RateOf::Projections,
+            groups: Groups::Pairs,
+            outer_data: None,
+            matching: 0.0,
             inner_steps: 1,
+            inner_optimizer: InnerOptimizer::Sgd,
             optimizer: "adamw".into(),
             lr: 3e-4,
             weight_decay: 0.0,
@@ -129,6 +196,7 @@ impl Settings {
             ("alpha", self.alpha),
             ("beta", self.beta),
             ("lambda", self.lambda),
+            ("match", self.matching),
             ("distill-weight", self.distill_weight),
             ("weight-decay", self.weight_decay),
         ];
@@ -142,13 +210,32 @@ impl Settings {
         }
         let counts = [
             ("inner-steps", self.inner_steps, 1),
+            ("solver-steps", self.solver_steps, 1),
             ("epochs", self.epochs as usize, 1),
             ("batch-size", self.batch_size, 2),
         ];
         if let Some((name, value, least)) = counts.into_iter().find(|(_, value, least)| value < least) {
             return Err(Error::usage(format!("--{name} {value}: expected at least {least}")));
         }
+        if let Groups::KMeans(k) = self.groups
+            && k > self.batch_size
+        {
+            return Err(Error::usage(format!("--groups {}: a batch has {} images", self.groups, self.batch_size)));
+        }
+        if self.matching > 0.0 && self.outer_data.is_none() {
+            return Err(Error::usage(format!("--match {}: there is nothing to match", self.matching))
+                .hint("name held-out images with --outer-data"));
+        }
+        let implicit = ["neumann", "cg"].contains(&self.hypergradient.as_str());
+        if implicit && self.inner_optimizer != InnerOptimizer::Sgd {
+            return Err(Error::usage(format!("--hypergradient {}: needs --inner-optimizer sgd", self.hypergradient))
+                .hint("it solves the proximal problem that steps of plain gradient descent stand for"));
+        }
         Ok(())
+    }
+
+    fn solver(&self) -> Solver {
+        Solver { product: self.hessian, steps: self.solver_steps }
     }
 
     /// Steps that make up `epochs`, or that `passes` pay for.
@@ -198,7 +285,12 @@ pub struct Undone {
 pub struct Batches<'a> {
     pub per_epoch: u64,
     pub epoch: &'a mut dyn FnMut(u32) -> Box<dyn Iterator<Item = Result<Vec<Tensor>>> + 'a>,
+    /// Views of held-out images from a step on, without end.
+    pub held_out: Option<HeldOut<'a>>,
 }
+
+/// The batches of held-out images from a step on.
+pub type HeldOut<'a> = &'a dyn Fn(u64) -> Box<dyn Iterator<Item = Result<Vec<Tensor>>> + 'a>;
 
 /// How far a repair has come: with the subject and the settings, all that the rest of it depends on.
 #[derive(Debug)]
@@ -263,7 +355,7 @@ pub fn undo(
 
     let (early, late) = training.trains.cut(subject.encoder, &settings.split)?;
     let teacher = subject.others.first().map(|other| &other.weights);
-    let problem = Problem { method: subject.method, late: &late, settings, teacher };
+    let problem = Problem { method: subject.method, late: &late, settings, teacher, held_out: None };
     let frozen = early.weights(&from.weights).frozen();
     let mut w = late.weights(&from.weights);
     w.extend(from.head.filter(|name| !name.starts_with("teacher.")));
@@ -289,16 +381,20 @@ pub fn undo(
     let progress = Progress::new("undo", "steps", total_steps);
     progress.resume_at(step);
     let mut stopped = None;
+    let mut held_out = batches.held_out.map(|from| from(step));
     'epochs: for epoch in (step / batches.per_epoch.max(1)) as u32..epochs {
         if step == total_steps {
             break; // the last epoch of a budget is a part of one
         }
         for images in (batches.epoch)(epoch) {
             let images = images?;
-            let features = |x| early.forward(&frozen, x, Mode::Eval);
-            let features: Vec<Tensor> = tch::no_grad(|| images.iter().map(features).collect());
+            let features = |views: &[Tensor]| -> Vec<Tensor> {
+                tch::no_grad(|| views.iter().map(|x| early.forward(&frozen, x, Mode::Eval)).collect())
+            };
+            let unseen = held_out.as_mut().and_then(Iterator::next).transpose()?.map(|views| features(&views));
+            let problem = Problem { held_out: unseen.as_deref(), ..problem };
             let Step { gradients, terms } =
-                (training.step)(&problem, &w, &Batch { images: &images, early: &features })?;
+                (training.step)(&problem, &w, &Batch { images: &images, early: &features(&images) })?;
             let lr = schedule.at(step);
             optimizer.step(&w, &gradients, lr);
             step += 1;

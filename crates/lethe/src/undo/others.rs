@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Settings;
+use crate::diagnose::Diagnosis;
 use crate::error::{At, Error, Result};
+use crate::files;
 use crate::run::RunFolder;
 
 /// What the user gave.
@@ -24,6 +26,23 @@ impl Given<'_> {
         let folder = path.parent()?;
         let run = RunFolder::open(folder.parent()?).ok()?;
         (run.checkpoints_path() == folder).then_some(run)
+    }
+
+    /// The diagnosis that `--diagnosis` names, else that of the run, in its folder or in `diagnosis/` there; with its path.
+    ///
+    /// # Errors
+    /// When there is none, or it is no diagnosis.
+    pub(super) fn diagnosis(&self) -> Result<(PathBuf, Diagnosis)> {
+        let places = ["diagnosis.json", "diagnosis/diagnosis.json"];
+        let own = || self.run().and_then(|run| places.map(|p| run.path.join(p)).into_iter().find(|p| p.is_file()));
+        let path = self.settings.diagnosis.clone().or_else(own).ok_or_else(|| {
+            Error::usage("its run has no diagnosis to choose by")
+                .at(self.checkpoint)
+                .hint("lethe diagnose RUN --unseen D --out RUN/diagnosis, or name one with --diagnosis FILE")
+        })?;
+        let diagnosis = serde_json::from_str(&files::read_text(&path)?)
+            .map_err(|error| Error::failed(format!("is no diagnosis: {error}")).at(&path))?;
+        Ok((path, diagnosis))
     }
 
     /// The checkpoints that the run kept before the given one, oldest first; `flag` would name others.

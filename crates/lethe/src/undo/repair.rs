@@ -8,7 +8,7 @@ use tch::Tensor;
 
 use super::others::Given;
 use super::{Batches, Problem, Settings, Subject};
-use super::{average, continuation, distill, earlier, reinit, umm};
+use super::{average, continuation, distill, earlier, joint, reinit, umm};
 use crate::encoders::{Encoder, Part};
 use crate::error::{Error, Result};
 use crate::nn::{Gradients, Weights};
@@ -28,6 +28,7 @@ pub struct Repair {
 
 pub const REPAIRS: &[Repair] = &[
     umm::REPAIR,
+    joint::REPAIR,
     continuation::REPAIR,
     reinit::REPAIR,
     average::REPAIR,

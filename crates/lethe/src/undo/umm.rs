@@ -3,10 +3,13 @@
 
 use std::cell::OnceCell;
 
+use tch::Tensor;
+
 use super::hypergradient::{self, Bilevel};
 use super::repair::{Batch, Forward, Repair, Step, Training, Trains, given};
 use super::{Problem, Settings, inner, others, outer};
 use crate::error::Result;
+use crate::methods::Loss;
 use crate::nn::{Mode, Weights};
 
 pub(super) const REPAIR: Repair = Repair {
@@ -18,40 +21,50 @@ pub(super) const REPAIR: Repair = Repair {
     training: Some(Training { trains: Trains::Late, step, cost }),
 };
 
-/// A gradient of the inner objective takes the convolutions of 6 forward passes of the late part with the alignment, of
-/// second order, and of 3 without (docs/decisions/0003).
 fn cost(settings: &Settings, forward: &Forward) -> f64 {
-    let inner = if settings.beta == 0.0 { 3.0 } else { 6.0 };
-    let inner_gradients =
-        hypergradient::find(&settings.hypergradient).map_or(0, |entry| (entry.inner_gradients)(settings.inner_steps));
-    forward.early + forward.late * (3.0 + inner * inner_gradients as f64)
+    let entry = hypergradient::find(&settings.hypergradient);
+    let inner_gradients = entry.map_or(0, |entry| (entry.inner_gradients)(settings.inner_steps, settings.solver()));
+    forward.early
+        + inner::cost(settings, forward) * inner_gradients as f64
+        + 3.0 * forward.late
+        + outer::cost_of_held_out(settings, forward)
 }
 
-/// The hypergradient at `w`. Batch-norm updates its running statistics in the pass at `w`, as a plain step does; the
+fn step(problem: &Problem, w: &Weights, batch: &Batch) -> Result<Step> {
+    Ok(outer_step(problem, w, batch.early)?.0)
+}
+
+/// The hypergradient at `w`, and L_ssl there. Batch-norm updates its running statistics in the pass at `w`, as a plain step does; the
 /// passes at other weights leave them alone.
-fn step(problem: &Problem, w: &Weights, &Batch { early, .. }: &Batch) -> Result<Step> {
+pub(super) fn outer_step(problem: &Problem, w: &Weights, early: &[Tensor]) -> Result<(Step, Loss)> {
     let settings = problem.settings;
     let at_w = OnceCell::new();
     let at_end = OnceCell::new();
     let inner = |w: &Weights| {
         let mode = if at_w.get().is_none() { Mode::Train } else { Mode::TrainKeepStats };
-        let loss = inner::inner(problem, w, early, mode)?;
-        at_w.get_or_init(|| {
-            let mut terms = vec![("inner", loss.total.detach()), ("ssl", loss.ssl.detach())];
-            terms.extend(loss.js.as_ref().map(|js| ("js", js.detach())));
+        let loss = inner::inner(problem, w, early, problem.mode(mode))?;
+        at_w.get_or_init(|| (loss.terms(problem), loss.ssl.detach()));
+        Ok(loss.total)
+    };
+    let outer = |w: &Weights| {
+        let loss = outer::outer(problem, w, early, problem.mode(Mode::TrainKeepStats))?;
+        at_end.get_or_init(|| {
+            let mut terms = vec![("outer", loss.total.detach())];
+            terms.extend(loss.added.terms());
             terms
         });
         Ok(loss.total)
     };
-    let outer = |w: &Weights| {
-        let loss = outer::outer(problem, w, early, Mode::TrainKeepStats)?;
-        at_end.get_or_init(|| {
-            vec![("outer", loss.total.detach()), ("coding_rate_reduction", loss.coding_rate_reduction.detach())]
-        });
-        Ok(loss.total)
+    let bilevel = Bilevel {
+        inner: &inner,
+        outer: &outer,
+        alpha: settings.alpha,
+        steps: settings.inner_steps,
+        optimizer: settings.inner_optimizer,
+        solver: settings.solver(),
     };
-    let bilevel = Bilevel { inner: &inner, outer: &outer, alpha: settings.alpha, steps: settings.inner_steps };
     let gradients = (hypergradient::find(&settings.hypergradient)?.of)(&bilevel, w)?;
-    let terms = [at_w.into_inner(), at_end.into_inner()].into_iter().flatten().flatten().collect();
-    Ok(Step { gradients, terms })
+    let (mut terms, ssl) = at_w.into_inner().expect("every hypergradient begins at w");
+    terms.extend(at_end.into_inner().expect("and ends with the outer objective"));
+    Ok((Step { gradients, terms }, ssl))
 }

@@ -121,6 +121,60 @@ fn sigterm_saves_the_step_and_the_run_resumes_to_the_same_bits() {
 }
 
 #[test]
+fn steps_of_umm_take_the_place_of_plain_ones_and_leave_the_early_stages() {
+    let folder = temp_dir();
+    for method in ["simclr", "byol", "vicreg"] {
+        let config = folder.path().join(format!("{method}.toml"));
+        let umm = "[umm]\nsplit = \"stage3\"\nalpha = 0.02\n";
+        std::fs::write(&config, std::fs::read_to_string(small_head(method)).unwrap() + umm).unwrap();
+        let run = |name: &str, more: &[&str]| {
+            let out = folder.path().join(format!("{method}-{name}"));
+            let mut args = small_run(method, text(&out), "2");
+            replace(&mut args, "--save-every", "1");
+            replace(&mut args, "--lr", "0.05");
+            if !more.is_empty() {
+                replace(&mut args, "--config", text(&config));
+            }
+            args.extend(more);
+            lethe_ok(&args);
+            out
+        };
+        let (plain, late) = (run("plain", &[]), run("late", &["--umm-every", "2", "--umm-from", "1"]));
+        let read =
+            |run: &Path, epoch| std::fs::read(run.join(format!("checkpoints/epoch-000{epoch}.safetensors"))).unwrap();
+        assert_eq!(read(&late, 1), read(&plain, 1), "{method}: the first epoch is plain");
+        assert_ne!(read(&late, 2), read(&plain, 2), "{method}");
+        assert_eq!(epoch_rows(&late).len(), 2);
+        assert!(
+            epoch_rows(&late)
+                .iter()
+                .all(|row| row.loss.is_finite() && row.terms.len() == epoch_rows(&plain)[0].terms.len())
+        );
+
+        let all = run("all", &["--umm-every", "1"]);
+        let open =
+            |epoch| lethe::checkpoint::open(&all.join(format!("checkpoints/epoch-000{epoch}.safetensors"))).unwrap();
+        let (first, second) = (open(1).encoder, open(2).encoder);
+        for (name, tensor) in first.iter() {
+            assert_eq!(tensor != second.get(name), name.starts_with("layer4"), "{method}: {name}");
+        }
+
+        // Cut off after its first epoch, it goes on with the same bits.
+        let whole = checkpoints(&all);
+        for name in whole.keys().filter(|name| name.starts_with("epoch-0002")) {
+            std::fs::remove_file(all.join("checkpoints").join(name)).unwrap();
+        }
+        lethe_ok(&["pretrain", "--resume", "--out", text(&all)]);
+        assert_eq!(checkpoints(&all), whole, "{method}");
+    }
+    let out = folder.path().join("wrong");
+    std::fs::write(folder.path().join("wrong.toml"), "[umm]\nepochs = 3\n").unwrap();
+    let wrong = folder.path().join("wrong.toml");
+    let said = lethe_err(&["pretrain", "--config", text(&wrong), "--umm-every", "2", "--out", text(&out)], 2);
+    assert!(said.starts_with("error: [umm]: unknown key \"epochs\"") && !out.exists(), "{said}");
+}
+
+#[test]
 fn learning_lowers_the_loss_below_chance() {
     let folder = temp_dir();
     let run = folder.path().join("run");
@@ -213,7 +267,7 @@ fn bad_input_gets_one_clear_line() {
     insta::assert_snapshot!(error(&["--data", "shapes:n=64", "--lr=-1", "--batch-size", "8"], 2), @"error: lr must be a number of at least 0, not -1");
     let unknown_key = write("key.toml", "epochs = 3\nlearning_rate = 0.1\n");
     insta::assert_snapshot!(error(&["--config", text(&unknown_key)], 2), @r"
-    error: settings: unknown field `learning_rate`, expected one of `method`, `data`, `encoder`, `stem`, `image_size`, `normalize`, `augmentation`, `epochs`, `batch_size`, `optimizer`, `lr`, `weight_decay`, `warmup_epochs`, `clip_norm`, `precision`, `device`, `threads`, `seed`, `save_every`, `bad_budget`, `method_settings`
+    error: settings: unknown field `learning_rate`, expected one of `method`, `data`, `encoder`, `stem`, `image_size`, `normalize`, `augmentation`, `epochs`, `batch_size`, `optimizer`, `lr`, `weight_decay`, `warmup_epochs`, `clip_norm`, `precision`, `device`, `threads`, `seed`, `save_every`, `bad_budget`, `umm_every`, `umm_from`, `method_settings`, `umm`
       hint: `lethe pretrain --help` lists the keys
     ");
     let not_toml = write("broken.toml", "epochs = 3\nlr = = 1\n");

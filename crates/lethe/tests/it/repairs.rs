@@ -35,7 +35,7 @@ fn repaired(subject: &Subject, settings: &Settings, batches: &[Vec<Tensor>]) -> 
     let mut epoch = |_| -> Box<dyn Iterator<Item = lethe::Result<Vec<Tensor>>>> {
         Box::new(batches.iter().map(|views| Ok(views.iter().map(Tensor::shallow_clone).collect())))
     };
-    let batches = Batches { per_epoch: batches.len() as u64, epoch: &mut epoch };
+    let batches = Batches { per_epoch: batches.len() as u64, epoch: &mut epoch, held_out: None };
     let undone = undo(subject, settings, batches, None, &mut |event| {
         if let Event::Step(row) = event {
             rows.push(row.clone());
@@ -223,7 +223,7 @@ fn every_method_can_be_repaired_in_every_way() {
 }
 
 mod compute {
-    use lethe::undo::hypergradient::{Bilevel, HYPERGRADIENTS};
+    use lethe::undo::hypergradient::{Bilevel, HYPERGRADIENTS, InnerOptimizer, Product, Solver};
     use std::cell::Cell;
 
     use super::*;
@@ -247,6 +247,7 @@ mod compute {
         let plain = early + 3.0 * late;
         let step = |repair: &str| match repair {
             "umm" => early + 15.0 * late,
+            "joint" => early + 6.0 * late,
             "distill-late" => 2.0 * early + 4.0 * late,
             "distill-early" => 4.0 * early + 3.0 * late,
             _ => plain,
@@ -285,7 +286,7 @@ mod compute {
         assert_eq!(steps("umm", 8), 2, "3.88 passes a step");
         assert_eq!(steps("distill-late", 8), 5, "1.59 passes a step");
         let settings = Settings { passes: Some(3), ..Settings::default() };
-        let batches = Batches { per_epoch: 1, epoch: &mut |_| Box::new(std::iter::empty()) };
+        let batches = Batches { per_epoch: 1, epoch: &mut |_| Box::new(std::iter::empty()), held_out: None };
         let error =
             undo(&case.subject(), &settings, batches, None, &mut |_| Ok(ControlFlow::Continue(()))).unwrap_err();
         assert_eq!(error.exit.code(), 2);
@@ -295,18 +296,25 @@ mod compute {
     /// The counts that costs are made of, on a problem that counts.
     #[test]
     fn hypergradients_take_as_many_inner_gradients_as_they_say() {
+        // In more directions than products, so that no solver ends early.
+        let curvatures = Tensor::arange_start(1, 9, (Kind::Double, tch::Device::Cpu));
         for entry in HYPERGRADIENTS.iter().filter(|entry| entry.name != "exact") {
-            for steps in [1, 2, 3] {
+            for (steps, product) in
+                [(1, Product::ForwardDifference), (2, Product::FiniteDifference), (3, Product::ForwardDifference)]
+            {
+                let solver = Solver { product, steps: 5 };
                 let calls = Cell::new(0);
                 let inner = |w: &Weights| {
                     calls.set(calls.get() + 1);
-                    Ok(w.get("x").square().sum(Kind::Double))
+                    Ok((&curvatures * w.get("x").square()).sum(Kind::Double))
                 };
                 let outer = |w: &Weights| Ok(w.get("x").sum(Kind::Double));
                 let mut w = Weights::new();
-                w.insert("x", Tensor::from_slice(&[1.0, 2.0]).set_requires_grad(true));
-                (entry.of)(&Bilevel { inner: &inner, outer: &outer, alpha: 0.1, steps }, &w).unwrap();
-                assert_eq!(calls.get(), (entry.inner_gradients)(steps), "{}, K = {steps}", entry.name);
+                w.insert("x", curvatures.copy().set_requires_grad(true));
+                let optimizer = InnerOptimizer::Sgd;
+                let bilevel = Bilevel { inner: &inner, outer: &outer, alpha: 0.1, steps, optimizer, solver };
+                (entry.of)(&bilevel, &w).unwrap();
+                assert_eq!(calls.get(), (entry.inner_gradients)(steps, solver), "{}, K = {steps}", entry.name);
             }
         }
     }
@@ -348,7 +356,7 @@ mod the_program {
         let name = |n: u32| format!("epoch-{n:04}.safetensors");
         let earlier = |out: &Path, more: &[&str]| lethe_err(&command(&checkpoint, out, more), 2);
         let said = earlier(&folder.path().join("none"), &["--repair", "earlier"]);
-        assert!(said.contains("epoch-0004.safetensors: its run has no diagnosis to choose an earlier checkpoint by"));
+        assert!(said.contains("epoch-0004.safetensors: its run has no diagnosis to choose by"));
         let diagnosis = run.join("diagnosis");
         let unseen = "shapes:n=40,size=16,seed=9";
         lethe_ok(&["diagnose", text(&run), "--unseen", unseen, "--out", text(&diagnosis), "--threads", "1"]);

@@ -6,10 +6,15 @@ use lethe::encoders::{Encoder, EncoderSpec, Part, Stem};
 use lethe::methods::{self, Method};
 use lethe::nn::{Gradients, Mode, Weights, is_buffer};
 use lethe::rng::{Purpose, once};
-use lethe::undo::alignment::{alignment, divergence_from_uniform};
-use lethe::undo::coding_rate::{coding_rate, pair_coding_rate_reduction};
-use lethe::undo::hypergradient::{self, Bilevel, Hypergradient};
-use lethe::undo::{Batches, Event, Problem, Settings, StepRow, Subject, Undone, inner::inner, outer::outer, undo};
+use lethe::undo::alignment::{Divergence, alignment};
+use lethe::undo::coding_rate::{coding_rate, compressed_rate, pair_coding_rate_reduction};
+use lethe::undo::groups::Groups;
+use lethe::undo::hypergradient::{self, Bilevel, Hypergradient, InnerOptimizer, Objective, Product, Solver};
+use lethe::undo::matching::moment_distance;
+use lethe::undo::outer::RateOf;
+use lethe::undo::{
+    Batch, BatchNorm, Batches, Event, Problem, Settings, StepRow, Subject, Undone, inner::inner, outer::outer, undo,
+};
 use tch::{Device, Kind, Tensor};
 
 use crate::golden::{assert_close, load, relative_error};
@@ -70,7 +75,7 @@ impl Case {
         let mut epoch = |_| -> Box<dyn Iterator<Item = lethe::Result<Vec<Tensor>>>> {
             Box::new(std::iter::once(Ok(self.views.iter().map(Tensor::shallow_clone).collect())))
         };
-        let batches = Batches { per_epoch: 1, epoch: &mut epoch };
+        let batches = Batches { per_epoch: 1, epoch: &mut epoch, held_out: None };
         let undone = undo(&self.subject(), settings, batches, None, &mut |event| {
             if let Event::Step(row) = event {
                 rows.push(row.clone());
@@ -88,6 +93,18 @@ fn noise(shape: &[i64], seed: u32) -> Tensor {
     let values: Vec<f64> = (0..shape.iter().product::<i64>()).map(|_| StandardNormal.sample(&mut rng)).collect();
     Tensor::from_slice(&values).view(shape)
 }
+
+const NOTHING: Objective = &|_| unreachable!("replaced");
+
+/// One step of gradient descent; neumann and cg with exact products.
+const PLAIN: Bilevel = Bilevel {
+    inner: NOTHING,
+    outer: NOTHING,
+    alpha: 0.1,
+    steps: 1,
+    optimizer: InnerOptimizer::Sgd,
+    solver: Solver { product: Product::Exact, steps: 5 },
+};
 
 pub(crate) fn bits(w: &Weights) -> Vec<(String, Vec<u8>)> {
     w.iter()
@@ -166,25 +183,26 @@ mod against_pytorch {
         let (front, late) = Part::cut(case.encoder.as_ref(), "stage2").unwrap();
         let early = case.early(&front);
         assert_close("early features", &Tensor::stack(&early, 0), tensors.get("early"), ROUNDING);
-        let problem = Problem { method: case.method.as_ref(), late: &late, settings: &settings, teacher: None };
+        let problem =
+            Problem { method: case.method.as_ref(), late: &late, settings: &settings, teacher: None, held_out: None };
         let w = case.late_weights(&late);
 
         let at_theta = inner(&problem, &w, &early, Mode::TrainKeepStats).unwrap();
-        assert_close("L_ssl", &at_theta.ssl, tensors.get("ssl"), ROUNDING);
-        assert_close("JS", at_theta.js.as_ref().unwrap(), tensors.get("js"), ROUNDING);
+        assert_close("L_ssl", &at_theta.ssl.total, tensors.get("ssl"), ROUNDING);
+        assert_close("JS", at_theta.divergence.as_ref().unwrap(), tensors.get("js"), ROUNDING);
         assert_close("L_in", &at_theta.total, tensors.get("inner"), ROUNDING);
         let slope = w.gradients(&at_theta.total, false).unwrap();
         assert_close("gradient of L_in", &flat(&slope), tensors.get("inner_gradient"), ROUNDING);
 
         let loss = outer(&problem, &w, &early, Mode::TrainKeepStats).unwrap();
-        assert_close("dR", &loss.coding_rate_reduction, tensors.get("reduction"), ROUNDING);
-        let gradient = w.gradients(&loss.coding_rate_reduction, false).unwrap();
+        assert_close("dR", &loss.added.coding_rate_reduction, tensors.get("reduction"), ROUNDING);
+        let gradient = w.gradients(&loss.added.coding_rate_reduction, false).unwrap();
         assert_close("gradient of dR", &sampled(&gradient), tensors.get("reduction_gradient"), ROUNDING);
 
         let star = w.plus(-settings.alpha, &slope);
         assert_close("theta*", &sampled(&parameters(&star)), tensors.get("star"), ROUNDING);
         let loss = outer(&problem, &star, &early, Mode::TrainKeepStats).unwrap();
-        assert_close("dR at theta*", &loss.coding_rate_reduction, tensors.get("star_reduction"), ROUNDING);
+        assert_close("dR at theta*", &loss.added.coding_rate_reduction, tensors.get("star_reduction"), ROUNDING);
         assert_close("L_out", &loss.total, tensors.get("outer"), ROUNDING);
     }
 
@@ -193,13 +211,14 @@ mod against_pytorch {
         let Golden { tensors, case, settings } = golden();
         let (front, late) = Part::cut(case.encoder.as_ref(), "stage2").unwrap();
         let early = case.early(&front);
-        let problem = Problem { method: case.method.as_ref(), late: &late, settings: &settings, teacher: None };
+        let problem =
+            Problem { method: case.method.as_ref(), late: &late, settings: &settings, teacher: None, held_out: None };
         let w = case.late_weights(&late);
         let bilevel = Bilevel {
             inner: &|w| Ok(inner(&problem, w, &early, Mode::TrainKeepStats)?.total),
             outer: &|w| Ok(outer(&problem, w, &early, Mode::TrainKeepStats)?.total),
             alpha: settings.alpha,
-            steps: 1,
+            ..PLAIN
         };
         let of = |name| (hypergradient::find(name).unwrap().of)(&bilevel, &w).unwrap();
         assert_close("first-order", &sampled(&of("first-order")), tensors.get("first_order"), ROUNDING);
@@ -214,7 +233,8 @@ mod against_pytorch {
         let Golden { case, settings, .. } = golden();
         let (front, late) = Part::cut(case.encoder.as_ref(), "stage2").unwrap();
         let early = case.early(&front);
-        let problem = Problem { method: case.method.as_ref(), late: &late, settings: &settings, teacher: None };
+        let problem =
+            Problem { method: case.method.as_ref(), late: &late, settings: &settings, teacher: None, held_out: None };
         let w = case.late_weights(&late);
         for steps in [1, 2] {
             let bilevel = Bilevel {
@@ -222,6 +242,7 @@ mod against_pytorch {
                 outer: &|w| Ok(outer(&problem, w, &early, Mode::TrainKeepStats)?.total),
                 alpha: settings.alpha,
                 steps,
+                ..PLAIN
             };
             let value = |w: &Weights| {
                 let mut w = w.copy();
@@ -299,7 +320,7 @@ mod hypergradients {
         let mut w = Weights::new();
         w.insert("first", theta.narrow(0, 0, 2).copy().set_requires_grad(true));
         w.insert("second", theta.narrow(0, 2, 3).copy().set_requires_grad(true));
-        let bilevel = Bilevel { inner: &inner, outer: &outer, alpha, steps };
+        let bilevel = Bilevel { inner: &inner, outer: &outer, alpha, steps, ..PLAIN };
         let found = flat(&of(name)(&bilevel, &w).unwrap());
 
         let m = Tensor::eye(n, (Kind::Double, Device::Cpu)) - alpha * &a;
@@ -335,14 +356,162 @@ mod hypergradients {
         let inner = |w: &Weights| Ok(0.25 * w.get("x").pow_tensor_scalar(4).sum(Kind::Double));
         let outer = |w: &Weights| Ok(0.5 * w.get("x").square().sum(Kind::Double));
         let alpha = 0.1;
-        let found =
-            &of("finite-difference")(&Bilevel { inner: &inner, outer: &outer, alpha, steps: 1 }, &w).unwrap()[0];
+        let found = &of("finite-difference")(&Bilevel { inner: &inner, outer: &outer, alpha, ..PLAIN }, &w).unwrap()[0];
         let theta = theta.detach();
         let g = &theta - alpha * theta.pow_tensor_scalar(3);
         let exact = &g * (1.0 - 3.0 * alpha * theta.square());
         let e: Tensor = 0.01 / g.norm();
         let error = alpha * e.square() * g.pow_tensor_scalar(3);
         assert_close("value and error", found, &(exact - error), 1e-9);
+    }
+
+    /// L_in = x'Ax/2 - b'x and L_out = |x - c|^2/2 at alpha times the largest eigenvalue `reach`: the hypergradient of
+    /// the proximal problem is (I + alpha K A)^-1 (theta_K - c).
+    fn proximal(name: &str, steps: usize, reach: f64, product: Product, solver_steps: usize) -> f64 {
+        let n = 5;
+        let root = noise(&[n, n], 0);
+        let a = root.matmul(&root.tr()) / n as f64;
+        let largest = a.linalg_eigvalsh("L").max().double_value(&[]);
+        let (b, c, theta, alpha) = (noise(&[n], 1), noise(&[n], 2), noise(&[n], 3), reach / largest);
+        let inner = |w: &Weights| {
+            let x = w.get("x");
+            Ok(0.5 * x.dot(&a.mv(x)) - b.dot(x))
+        };
+        let outer = |w: &Weights| Ok(0.5 * (w.get("x") - &c).square().sum(Kind::Double));
+        let mut w = Weights::new();
+        w.insert("x", theta.copy().set_requires_grad(true));
+        let bilevel = Bilevel {
+            inner: &inner,
+            outer: &outer,
+            alpha,
+            steps,
+            solver: Solver { product, steps: solver_steps },
+            ..PLAIN
+        };
+        let found = flat(&of(name)(&bilevel, &w).unwrap());
+
+        let end = (0..steps).fold(theta, |x, _| &x - alpha * (a.mv(&x) - &b));
+        let m = Tensor::eye(n, (Kind::Double, Device::Cpu)) + alpha * steps as f64 * &a;
+        relative_error(&found, &m.inverse().mv(&(end - c)))
+    }
+
+    #[test]
+    fn implicit_ones_solve_the_proximal_problem_at_every_step_size() {
+        // Beyond 2 the inner steps themselves diverge, and so does the plain Neumann series from 1/K on.
+        for reach in [0.01, 0.5, 1.5, 2.5, 20.0] {
+            for steps in [1, 2, 5] {
+                for product in [Product::Exact, Product::FiniteDifference, Product::ForwardDifference] {
+                    let rounding = if product == Product::Exact { 1e-10 } else { 1e-6 };
+                    let what = format!("alpha lambda_max {reach}, K={steps}, {product:?}");
+                    let cg = proximal("cg", steps, reach, product, 8);
+                    assert!(cg < rounding, "cg, {what}: {cg:e}");
+                    let neumann = proximal("neumann", steps, reach, product, 3000);
+                    assert!(neumann < rounding, "neumann, {what}: {neumann:e}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn five_products_leave_an_error_that_more_make_smaller() {
+        for name in ["neumann", "cg"] {
+            let errors = [1, 2, 4].map(|products| proximal(name, 2, 2.5, Product::Exact, products));
+            assert!(errors[0] > 1.5 * errors[1] && errors[1] > 1.5 * errors[2], "{name}: {errors:?}");
+            assert!(errors[2] < if name == "cg" { 0.1 } else { 0.3 }, "{name}: {errors:?}");
+        }
+    }
+
+    #[test]
+    fn implicit_ones_fall_back_to_the_first_order_where_the_proximal_problem_has_no_minimum() {
+        let mut w = Weights::new();
+        w.insert("x", Tensor::from_slice(&[1.0, -2.0]).set_requires_grad(true));
+        // H = -2 I, M = (1 - 2 alpha) I
+        let inner = |w: &Weights| Ok(-w.get("x").square().sum(Kind::Double));
+        let outer = |w: &Weights| Ok(w.get("x").sum(Kind::Double));
+        for name in ["neumann", "cg"] {
+            let at = |alpha| {
+                let bilevel = Bilevel { inner: &inner, outer: &outer, alpha, ..PLAIN };
+                Vec::<f64>::try_from(&of(name)(&bilevel, &w).unwrap()[0]).unwrap()
+            };
+            assert!(at(0.25).iter().all(|x| (x - 2.0).abs() < 1e-12), "{name}: {:?}", at(0.25));
+            assert_eq!(at(0.75), [1.0, 1.0], "{name}");
+        }
+    }
+
+    /// Adam of PyTorch, written down: what `alpha` steps of the objective lead to.
+    fn adam(w: &Weights, inner: Objective, alpha: f64, steps: i32) -> Weights {
+        let mut w = w.copy();
+        let zeros = || w.parameters().map(|(_, t)| t.detach().zeros_like()).collect::<Vec<_>>();
+        let (mut first, mut second) = (zeros(), zeros());
+        for t in 1..=steps {
+            let slope = w.gradients(&inner(&w).unwrap(), false).unwrap();
+            let update = |((m, v), g): ((&mut Tensor, &mut Tensor), &Tensor)| {
+                *m = 0.9 * &*m + 0.1 * g;
+                *v = 0.999 * &*v + 0.001 * g.square();
+                (&*m / (1.0 - 0.9f64.powi(t))) / ((&*v / (1.0 - 0.999f64.powi(t))).sqrt() + 1e-8)
+            };
+            let step: Vec<Tensor> = first.iter_mut().zip(&mut second).zip(&slope).map(update).collect();
+            w = w.plus(-alpha, &step).copy();
+        }
+        w
+    }
+
+    #[test]
+    fn those_through_the_steps_of_adam_are_the_derivative_of_the_whole() {
+        let x = |w: &Weights| Tensor::cat(&[w.get("first"), w.get("second")], 0);
+        let (a, c) = (noise(&[5, 5], 20), noise(&[5], 21));
+        let inner = |w: &Weights| Ok((a.mv(&x(w)).square() + 1.0).log().sum(Kind::Double));
+        let outer = |w: &Weights| Ok(0.5 * (x(w) - &c).square().sum(Kind::Double));
+        let mut w = Weights::new();
+        w.insert("first", noise(&[2], 22).set_requires_grad(true));
+        w.insert("second", noise(&[3], 23).set_requires_grad(true));
+        for steps in [1, 2, 5] {
+            let optimizer = InnerOptimizer::Adam;
+            let bilevel = Bilevel { inner: &inner, outer: &outer, alpha: 0.05, steps, optimizer, ..PLAIN };
+            let found = |name: &str| flat(&of(name)(&bilevel, &w).unwrap());
+            let value = |w: &Weights| outer(&adam(w, &inner, 0.05, steps as i32)).unwrap().double_value(&[]);
+            let h = 1e-6;
+            let differences: Vec<f64> = (0..5)
+                .map(|i| {
+                    let unit = Tensor::eye(5, (Kind::Double, Device::Cpu)).get(i) * h;
+                    let unit = unit.split_with_sizes([2, 3], 0);
+                    (value(&w.plus(1.0, &unit)) - value(&w.plus(-1.0, &unit))) / (2.0 * h)
+                })
+                .collect();
+            let differences = Tensor::from_slice(&differences);
+            assert_close(&format!("exact, K={steps}"), &found("exact"), &differences, 1e-7);
+            assert_close(&format!("finite-difference, K={steps}"), &found("finite-difference"), &differences, 1e-3);
+            let cruder = relative_error(&found("first-order"), &differences);
+            assert!(
+                if steps == 1 { cruder < 1e-6 } else { cruder > 1e-2 },
+                "K={steps}: first order is off by {cruder:e}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_finite_difference_is_the_darts_step_of_betty_with_its_missing_alpha() {
+        let golden = load("betty");
+        let of_golden = |name: &str| [0, 1].map(|i| golden.get(&format!("{name}{i}")).copy());
+        let (x, y, vector, implicit) = (golden.get("x"), golden.get("y"), of_golden("vector"), of_golden("implicit"));
+        let inner = |w: &Weights| {
+            let prediction = x.matmul(w.get("first")).tanh().mv(w.get("second"));
+            Ok((prediction - y).square().mean(Kind::Double) / 2.0)
+        };
+        let outer = |w: &Weights| Ok(flat_graph(&[w.get("first"), w.get("second")]).dot(&flat(&vector)));
+        let mut w = Weights::new();
+        let [first, second] = of_golden("theta");
+        w.insert("first", first.set_requires_grad(true));
+        w.insert("second", second.set_requires_grad(true));
+        for alpha in [0.1, 1.0] {
+            let bilevel = Bilevel { inner: &inner, outer: &outer, alpha, ..PLAIN };
+            let found = flat(&of("finite-difference")(&bilevel, &w).unwrap());
+            assert_close(&format!("alpha {alpha}"), &((found - flat(&vector)) / alpha), &flat(&implicit), 1e-9);
+        }
+    }
+
+    fn flat_graph(tensors: &[&Tensor]) -> Tensor {
+        Tensor::cat(&tensors.iter().map(|t| t.flatten(0, -1)).collect::<Vec<_>>(), 0)
     }
 
     #[test]
@@ -352,8 +521,7 @@ mod hypergradients {
         let bilevel = Bilevel {
             inner: &|w| Ok(w.get("x").square().sum(Kind::Double)),
             outer: &|w| Ok(w.get("x").sum(Kind::Double) * 0.0),
-            alpha: 0.1,
-            steps: 1,
+            ..PLAIN
         };
         for entry in hypergradient::HYPERGRADIENTS {
             let found = (entry.of)(&bilevel, &w).unwrap();
@@ -365,7 +533,10 @@ mod hypergradients {
     fn an_unknown_one_is_a_wrong_usage_that_names_the_known() {
         let error = hypergradient::find("newton").err().unwrap();
         assert_eq!(error.exit.code(), 2);
-        assert_eq!(error.hint.unwrap(), "one of: forward-difference, finite-difference, exact, first-order");
+        assert_eq!(
+            error.hint.unwrap(),
+            "one of: forward-difference, finite-difference, exact, first-order, neumann, cg"
+        );
     }
 }
 
@@ -375,12 +546,12 @@ mod objectives {
     #[test]
     fn divergence_is_0_for_equal_norms_bounded_by_ln_2_and_blind_to_scale() {
         let equal = Tensor::full([8], 3e-7, (Kind::Double, Device::Cpu));
-        assert!(divergence_from_uniform(&equal).double_value(&[]).abs() < 1e-15);
+        assert!(Divergence::Js.from_uniform(&equal).double_value(&[]).abs() < 1e-15);
         let norms = Tensor::from_slice(&[1.0, 2.0, 0.5, 7.0]);
-        let (value, scaled) = (divergence_from_uniform(&norms), divergence_from_uniform(&(&norms * 1e-6)));
+        let (value, scaled) = (Divergence::Js.from_uniform(&norms), Divergence::Js.from_uniform(&(&norms * 1e-6)));
         assert_close("scale", &scaled, &value, 1e-12);
         let single = Tensor::from_slice(&[0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]).set_requires_grad(true);
-        let value = divergence_from_uniform(&single);
+        let value = Divergence::Js.from_uniform(&single);
         value.backward();
         // p is all on one view: 1/2 ln(2n/(n+1)) + 1/2 (ln(2/(1+n))/n + (n-1)/n ln 2), n = 8
         let n = 8.0f64;
@@ -398,7 +569,7 @@ mod objectives {
             let w = Tensor::from(w).set_requires_grad(true);
             let z = z.copy().set_requires_grad(true);
             let loss = (&a * (&w * &z).tanh()).sum(Kind::Double);
-            (alignment(&loss, &[z]).unwrap(), w)
+            (alignment(&loss, &[z], Divergence::Js).unwrap(), w)
         };
         let (value, w) = js(1.5);
         value.backward();
@@ -417,7 +588,13 @@ mod objectives {
             let w = case.late_weights(&late);
             let gradient = |beta| {
                 let settings = Settings { beta, ..Settings::default() };
-                let problem = Problem { method: case.method.as_ref(), late: &late, settings: &settings, teacher: None };
+                let problem = Problem {
+                    method: case.method.as_ref(),
+                    late: &late,
+                    settings: &settings,
+                    teacher: None,
+                    held_out: None,
+                };
                 let loss = inner(&problem, &w, &early, Mode::TrainKeepStats).unwrap();
                 let gradient = w.gradients(&loss.total, false).unwrap();
                 assert!(gradient.iter().all(|g| g.isfinite().all().int64_value(&[]) == 1), "{kind:?}, beta {beta}");
@@ -481,6 +658,39 @@ mod objectives {
         assert_close("gradient", &leaf.grad().flatten(0, -1), &Tensor::from_slice(&differences), 1e-8);
     }
 
+    fn assert_value_and_gradients(golden: &Weights, name: &str, value: &Tensor, leaves: &[&Tensor]) {
+        assert_close(name, value, golden.get(name), 1e-12);
+        for (i, gradient) in Tensor::run_backward(&[value], leaves, false, false).iter().enumerate() {
+            let name = format!("{name}.gradient{i}");
+            assert_close(&name, gradient, golden.get(&name), 1e-10);
+        }
+    }
+
+    #[test]
+    fn the_parts_are_those_of_pytorch() {
+        let golden = load("umm_parts");
+        let leaf = |name: &str| golden.get(name).copy().set_requires_grad(true);
+        let norms = leaf("norms");
+        assert_value_and_gradients(&golden, "kl", &Divergence::Kl.from_uniform(&norms), &[&norms]);
+
+        let (z1, z2) = (leaf("z1"), leaf("z2"));
+        let owner = Tensor::cat(&[golden.get("groups"), golden.get("groups")], 0);
+        let groups: Vec<Tensor> = (0..3).map(|j| owner.eq(j).nonzero().flatten(0, -1)).collect();
+        let z = Tensor::cat(&[&z1, &z2], 0);
+        let reduction = coding_rate(&z, 0.5).unwrap() - compressed_rate(&z, &groups, 0.5).unwrap();
+        assert_value_and_gradients(&golden, "grouped", &reduction, &[&z1, &z2]);
+
+        // The clusters of the early features are these groups.
+        let encoder = EncoderSpec::new("resnet18-w2", Stem::Cifar).build().unwrap();
+        let net = Part::whole(encoder.as_ref());
+        let early = golden.get("early").unbind(0);
+        let clustered = Groups::KMeans(3).coding_rate_reduction([&z1, &z2], &early, &net, 0.5, 0).unwrap();
+        assert_value_and_gradients(&golden, "grouped", &clustered, &[&z1, &z2]);
+
+        let (a, b) = (leaf("a"), leaf("b"));
+        assert_value_and_gradients(&golden, "match", &moment_distance(&a, &b), &[&a, &b]);
+    }
+
     #[test]
     fn lambda_raises_the_coding_rate_reduction_of_the_projections() {
         let case = Case::simclr(Kind::Float, 16);
@@ -497,6 +707,144 @@ mod objectives {
         };
         let (without, with) = (reduction(0.0), reduction(1.0));
         assert!(with > without + 0.05 * without.abs(), "dR {without} without lambda, {with} with lambda 1");
+    }
+}
+
+mod switches {
+    use super::*;
+
+    /// Gradient of one step of a repair at the weights of `case`.
+    fn step(case: &Case, settings: &Settings, held_out: Option<&[Tensor]>) -> Gradients {
+        let (front, late) = Part::cut(case.encoder.as_ref(), "stage2").unwrap();
+        let problem = Problem { method: case.method.as_ref(), late: &late, settings, teacher: None, held_out };
+        let w = case.late_weights(&late);
+        let early = case.early(&front);
+        let training = lethe::undo::find(&settings.repair).unwrap().training.as_ref().unwrap();
+        (training.step)(&problem, &w, &Batch { images: &early, early: &early }).unwrap().gradients
+    }
+
+    fn other_early(case: &Case) -> Vec<Tensor> {
+        let (front, _) = Part::cut(case.encoder.as_ref(), "stage2").unwrap();
+        let w = case.weights.frozen();
+        (0..2).map(|i| front.forward(&w, &noise(&[8, 3, 16, 16], 50 + i), Mode::Eval)).collect()
+    }
+
+    #[test]
+    fn every_one_changes_the_gradient() {
+        let case = Case::simclr(Kind::Double, 8);
+        let base = || Settings { beta: 1.0, lambda: 0.5, inner_steps: 2, batch_size: 8, ..Settings::default() };
+        let held_out = other_early(&case);
+        let with = |settings: &Settings, held: bool| step(&case, settings, held.then_some(held_out.as_slice()));
+        let (plain, held) = (with(&base(), false), with(&base(), true));
+        assert!(difference(&with(&base(), false), &plain) == 0.0, "a step repeats");
+        assert!(difference(&held, &plain) > 1e-2, "held-out images");
+        let variants = [
+            ("divergence", Settings { divergence: Divergence::Kl, ..base() }),
+            ("repair", Settings { repair: "joint".into(), ..base() }),
+            ("rate_of", Settings { rate_of: RateOf::Representations, ..base() }),
+            ("batch_norm", Settings { batch_norm: BatchNorm::Frozen, ..base() }),
+            ("groups", Settings { groups: Groups::KMeans(3), ..base() }),
+            ("inner_optimizer", Settings { inner_optimizer: InnerOptimizer::Adam, ..base() }),
+        ];
+        for (what, settings) in variants {
+            for (held, plain) in [(false, &plain), (true, &held)] {
+                let by = difference(&with(&settings, held), plain);
+                assert!(by > 1e-3, "{what}: {by:e}");
+            }
+        }
+        let matched = Settings { matching: 10.0, outer_data: Some("there".into()), ..base() };
+        assert!(difference(&with(&matched, true), &held) > 1e-3, "match");
+        let implicit = |hessian| Settings { hypergradient: "cg".into(), hessian, ..base() };
+        let exact = with(&implicit(Product::Exact), false);
+        let by = difference(&with(&implicit(Product::FiniteDifference), false), &exact);
+        assert!(by > 0.0 && by < 0.5, "the kind of product: {by:e}");
+    }
+
+    #[test]
+    fn the_outer_loss_is_made_of_what_they_name() {
+        let case = Case::simclr(Kind::Double, 8);
+        let (front, late) = Part::cut(case.encoder.as_ref(), "stage2").unwrap();
+        let (early, held_out) = (case.early(&front), other_early(&case));
+        let w = case.late_weights(&late);
+        let settings = Settings {
+            lambda: 0.5,
+            rate_of: RateOf::Representations,
+            matching: 3.0,
+            outer_data: Some("there".into()),
+            ..Settings::default()
+        };
+        let mode = Mode::TrainKeepStats;
+        let of = |views: &[Tensor]| views.iter().map(|x| late.represent(&w, x, mode)).collect::<Vec<_>>();
+        let (training, unseen) = (of(&early), of(&held_out));
+        let reduction = pair_coding_rate_reduction(&unseen[0], &unseen[1], settings.eps2).unwrap();
+        let distance = moment_distance(&Tensor::cat(&training, 0), &Tensor::cat(&unseen, 0));
+        let ssl = case.method.loss(&late, &w, &held_out, mode).unwrap().total;
+        let expected = ssl - 0.5 * reduction + 3.0 * distance;
+        let problem = Problem {
+            method: case.method.as_ref(),
+            late: &late,
+            settings: &settings,
+            teacher: None,
+            held_out: Some(&held_out),
+        };
+        assert_close("L_out", &outer(&problem, &w, &early, mode).unwrap().total, &expected, ROUNDING);
+    }
+
+    #[test]
+    fn joint_is_the_gradient_of_both_objectives_at_the_weights() {
+        let case = Case::simclr(Kind::Double, 8);
+        let (front, late) = Part::cut(case.encoder.as_ref(), "stage2").unwrap();
+        let (early, w) = (case.early(&front), case.late_weights(&late));
+        let settings = Settings { repair: "joint".into(), beta: 3.0, lambda: 0.5, ..Settings::default() };
+        let problem =
+            Problem { method: case.method.as_ref(), late: &late, settings: &settings, teacher: None, held_out: None };
+        let first = inner(&problem, &w, &early, Mode::TrainKeepStats).unwrap().total;
+        let second = outer(&problem, &w, &early, Mode::TrainKeepStats).unwrap().added.coding_rate_reduction;
+        let expected = w.gradients(&(first - 0.5 * second), false).unwrap();
+        assert!(difference(&step(&case, &settings, None), &expected) < ROUNDING);
+    }
+
+    #[test]
+    fn frozen_batch_norm_keeps_its_statistics_and_uses_them() {
+        for repair in ["umm", "joint", "continue"] {
+            let case = Case::simclr(Kind::Float, 8);
+            let settings =
+                |batch_norm| Settings { repair: repair.into(), batch_norm, epochs: 2, ..Settings::default() };
+            let moved = |batch_norm| {
+                let (undone, rows) = case.undo(&settings(batch_norm));
+                let name = "layer4.1.bn2.running_mean";
+                (*undone.weights.get(name) != *case.weights.get(name), rows[0].terms["ssl"])
+            };
+            let ((live, live_ssl), (frozen, frozen_ssl)) = (moved(BatchNorm::Live), moved(BatchNorm::Frozen));
+            assert!(live && !frozen, "{repair}");
+            let (front, late) = Part::cut(case.encoder.as_ref(), "stage2").unwrap();
+            let w = case.late_weights(&late);
+            let eval = case.method.loss(&late, &w, &case.early(&front), Mode::Eval).unwrap().total.double_value(&[]);
+            assert!((frozen_ssl - eval).abs() < 1e-6 && (live_ssl - eval).abs() > 1e-6, "{repair}");
+        }
+    }
+
+    #[test]
+    fn every_method_is_a_base_on_real_images() {
+        use lethe::views::{Loader, LoaderSettings, Normalize, Order, augmentation};
+        let jpegs = crate::support::jpegs();
+        let dataset = lethe::data::open(crate::support::text(&jpegs.join("train"))).unwrap();
+        for entry in methods::METHODS {
+            let small = toml::toml! { proj_hidden_dim = 32 proj_output_dim = 16 };
+            let mut case = Case::random(entry.name, small, Kind::Float, 2);
+            let augment = augmentation(entry.recipe.augmentation, 32, Normalize::named("cifar10").unwrap()).unwrap();
+            let settings = LoaderSettings { batch_size: 32, order: Order::Shuffled, ..LoaderSettings::default() };
+            let loader = Loader::new(dataset.clone(), augment, settings).unwrap();
+            case.views = loader.epoch(0, 0).next().unwrap().unwrap().tensors(Device::Cpu, Kind::Float);
+            for repair in ["umm", "joint"] {
+                let settings =
+                    Settings { repair: repair.into(), epochs: 1, groups: Groups::KMeans(4), ..Settings::default() };
+                let (undone, rows) = case.undo(&settings);
+                assert!(undone.stopped.is_none(), "{} {repair}: {:?}", entry.name, undone.stopped);
+                assert!(rows[0].terms["js"] > 0.0 && rows[0].terms["coding_rate_reduction"] > 0.0, "{}", entry.name);
+                assert_ne!(*undone.weights.get("layer4.1.conv2.weight"), *case.weights.get("layer4.1.conv2.weight"));
+            }
+        }
     }
 }
 
@@ -567,7 +915,7 @@ mod the_loop {
             let scale = if epoch == 14 { f64::NAN } else { 1.0 };
             Box::new(std::iter::once(Ok(case.views.iter().map(|x| x * scale).collect())))
         };
-        let batches = Batches { per_epoch: 1, epoch: &mut epoch };
+        let batches = Batches { per_epoch: 1, epoch: &mut epoch, held_out: None };
         let settings = Settings { epochs: 40, ..Settings::default() };
         let mut rows = Vec::new();
         let undone = undo(&case.subject(), &settings, batches, None, &mut |event| {
@@ -593,7 +941,7 @@ mod the_loop {
         let mut epoch = |_| -> Box<dyn Iterator<Item = lethe::Result<Vec<Tensor>>>> {
             Box::new((0..2).map(|_| Ok(case.views.iter().map(Tensor::shallow_clone).collect())))
         };
-        let batches = Batches { per_epoch: 2, epoch: &mut epoch };
+        let batches = Batches { per_epoch: 2, epoch: &mut epoch, held_out: None };
         let settings = Settings { repair: "continue".into(), epochs: 5, ..Settings::default() };
         let undone = undo(&case.subject(), &settings, batches, None, &mut |event| {
             let over = matches!(event, Event::Epoch(end) if end.epoch == 3 && end.reached.step == 6);
@@ -607,7 +955,7 @@ mod the_loop {
     fn settings_out_of_range_are_named() {
         let case = Case::simclr(Kind::Float, 8);
         let what = |settings: Settings| {
-            let batches = Batches { per_epoch: 1, epoch: &mut |_| Box::new(std::iter::empty()) };
+            let batches = Batches { per_epoch: 1, epoch: &mut |_| Box::new(std::iter::empty()), held_out: None };
             let error =
                 undo(&case.subject(), &settings, batches, None, &mut |_| Ok(ControlFlow::Continue(()))).unwrap_err();
             assert_eq!(error.exit.code(), 2);
@@ -692,6 +1040,95 @@ mod the_program {
     }
 
     #[test]
+    fn every_switch_of_a_part_runs_in_the_program() {
+        let folder = temp_dir();
+        let checkpoint = pretrained(folder.path());
+        let out = folder.path().join("undone");
+        let switches = "--head new --batch-norm frozen --divergence kl --rate-of representations --groups kmeans:4 \
+            --outer-data shapes:n=40,size=16,seed=9 --match 2 --inner-optimizer adam --inner-steps 2 --overwrite";
+        let mut more: Vec<&str> = switches.split_whitespace().collect();
+        lethe_ok(&command(text(&checkpoint), text(&out), &more));
+        let log = std::fs::read_to_string(out.join("undo.jsonl")).unwrap();
+        let rows: Vec<StepRow> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let names: Vec<&str> = rows[0].terms.keys().map(String::as_str).collect();
+        assert_eq!(names, ["inner", "ssl", "kl", "outer", "coding_rate_reduction", "match"]);
+        let settings = std::fs::read_to_string(out.join("undo.toml")).unwrap();
+        let kept: toml::Table = settings.parse().unwrap();
+        assert_eq!(kept["groups"].as_str(), Some("kmeans:4"));
+        assert_eq!(kept["match"].as_float(), Some(2.0));
+        // The new head is not the checkpoint's, and the same seed repeats all of it.
+        let first = std::fs::read(out.join("undone.safetensors")).unwrap();
+        lethe_ok(&command(text(&checkpoint), text(&out), &more));
+        assert_eq!(std::fs::read(out.join("undone.safetensors")).unwrap(), first);
+        more[1] = "pretrained";
+        lethe_ok(&command(text(&checkpoint), text(&out), &more));
+        assert_ne!(std::fs::read(out.join("undone.safetensors")).unwrap(), first);
+
+        let refused = |more: &[&str]| lethe_err(&command(text(&checkpoint), text(&out), more), 2);
+        insta::assert_snapshot!(refused(&["--match", "1"]), @r"
+        error: --match 1: there is nothing to match
+          hint: name held-out images with --outer-data
+        ");
+        insta::assert_snapshot!(refused(&["--groups", "kmeans:40"]), @"error: --groups kmeans:40: a batch has 32 images");
+        insta::assert_snapshot!(refused(&["--hypergradient", "cg", "--inner-optimizer", "adam"]), @r"
+        error: --hypergradient cg: needs --inner-optimizer sgd
+          hint: it solves the proximal problem that steps of plain gradient descent stand for
+        ");
+        assert!(refused(&["--groups", "kmeans:1"]).contains("expected pairs, or kmeans:K with K of at least 2"));
+    }
+
+    #[test]
+    fn split_auto_cuts_before_the_first_stage_with_an_onset() {
+        use lethe::diagnose::{Diagnosis, Onset};
+        let folder = temp_dir();
+        let checkpoint = pretrained(folder.path());
+        let run = folder.path().join("run");
+        let out = folder.path().join("undone");
+        let auto = command(text(&checkpoint), text(&out), &["--split", "auto"]);
+        let hide = |error: String| error.replace(text(&std::fs::canonicalize(&run).unwrap()), "RUN");
+        insta::assert_snapshot!(hide(lethe_err(&auto, 2)), @r"
+        error: RUN/checkpoints/epoch-0001.safetensors: its run has no diagnosis to choose by
+          hint: lethe diagnose RUN --unseen D --out RUN/diagnosis, or name one with --diagnosis FILE
+        ");
+
+        lethe_ok(&[
+            "diagnose",
+            text(&run),
+            "--unseen",
+            "shapes:n=64,size=16,seed=5",
+            "--out",
+            text(&run.join("diagnosis")),
+            "--threads",
+            "1",
+        ]);
+        let file = run.join("diagnosis/diagnosis.json");
+        let mut diagnosis: Diagnosis = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        let mut with = |stages: &[&str]| {
+            let onset = |stage: &&str| {
+                let json = serde_json::json!({
+                    "of": "memorisation_gap", "stage": stage, "checkpoint": 0, "epoch": 0.5, "interval": [0.0, 1.0],
+                    "abrupt": true, "rise": { "value": 1.0, "low": 0.5, "high": 1.5 }, "p": 0.001,
+                });
+                serde_json::from_value::<Onset>(json).unwrap()
+            };
+            diagnosis.onsets = stages.iter().map(onset).collect();
+            std::fs::write(&file, serde_json::to_vec(&diagnosis).unwrap()).unwrap();
+        };
+        with(&[]);
+        insta::assert_snapshot!(hide(lethe_err(&auto, 1)), @r"
+        error: --split auto: RUN/diagnosis/diagnosis.json: none seen: no stage has an onset of the memorisation gap
+          hint: name a stage with --split to cut all the same
+        ");
+        with(&["stem"]);
+        assert!(lethe_err(&auto, 1).contains("at the first stage already"));
+        assert!(!out.exists());
+        with(&["stage4", "stage3"]);
+        lethe_ok(&auto);
+        let kept: toml::Table = std::fs::read_to_string(out.join("undo.toml")).unwrap().parse().unwrap();
+        assert_eq!(kept["split"].as_str(), Some("stage2"));
+    }
+
+    #[test]
     fn wrong_use_is_named_before_anything_is_written() {
         let folder = temp_dir();
         let checkpoint = pretrained(folder.path());
@@ -703,7 +1140,7 @@ mod the_program {
           hint: split after one of: stem, stage1, stage2, stage3
         ");
         insta::assert_snapshot!(refused(&["--eps2", "0"], 2), @"error: --eps2 0: expected a number above 0");
-        assert!(refused(&["--repair", "pray"], 2).contains("umm, continue"));
+        assert!(refused(&["--repair", "pray"], 2).contains("umm, joint, continue"));
         assert!(refused(&["--normalize", "mars"], 2).contains("mars"));
         assert!(!out.exists());
         std::fs::create_dir(&out).unwrap();
