@@ -17,8 +17,7 @@ fn main() {
 }
 
 fn build_functions(include: &Path) {
-    let source = "csrc/second_order.cpp";
-    println!("cargo:rerun-if-changed={source}");
+    println!("cargo:rerun-if-changed=csrc");
     cc::Build::new()
         .cpp(true)
         .std("c++20")
@@ -29,6 +28,6 @@ fn build_functions(include: &Path) {
         // The headers are libtorch's, not ours to mend.
         .warnings(false)
         .flag_if_supported("-w")
-        .file(source)
-        .compile("lethe_second_order");
+        .files(["csrc/second_order.cpp", "csrc/matmul.cpp"])
+        .compile("lethe_functions");
 }

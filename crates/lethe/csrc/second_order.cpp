@@ -7,8 +7,9 @@
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include <cstring>
 #include <vector>
+
+#include "guarded.h"
 
 using at::Tensor;
 using torch::autograd::AutogradContext;
@@ -402,17 +403,6 @@ struct BatchNorm : Function<BatchNorm> {
     }
 };
 
-// Runs `make` for a caller without exceptions: null and a message in `error` (freed by lethe_free) where it throws.
-template <typename F>
-Tensor* guarded(char** error, F make) {
-    try {
-        return new Tensor(make());
-    } catch (const std::exception& e) {
-        *error = strdup(e.what());
-        return nullptr;
-    }
-}
-
 Optional if_there(const Tensor* tensor) { return tensor ? Optional(*tensor) : std::nullopt; }
 
 }  // namespace
@@ -431,6 +421,4 @@ Tensor* lethe_batch_norm(const Tensor* x, const Tensor* weight, const Tensor* bi
                                 if_there(running_var), momentum, eps);
     });
 }
-
-void lethe_free(char* message) { free(message); }
 }

@@ -6,7 +6,7 @@ use tch::{Kind, Reduction, Tensor};
 use super::{Entry, Loss, Method, Recipe, from_settings, full_precision, heads, to_settings};
 use crate::encoders::Part;
 use crate::error::Result;
-use crate::nn::{Mode, Weights, unit_rows};
+use crate::nn::{Mode, Weights, matmul, unit_rows};
 use crate::rng::Rng;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -61,7 +61,7 @@ pub fn nt_xent(z1: &Tensor, z2: &Tensor, temperature: f64) -> Tensor {
     let n = z1.size()[0];
     let z = unit_rows(&Tensor::cat(&[z1, z2], 0));
     let itself = Tensor::eye(2 * n, (Kind::Bool, z.device()));
-    let logits = (z.matmul(&z.tr()) / temperature).masked_fill(&itself, f64::NEG_INFINITY);
+    let logits = (matmul(&z, &z.tr()) / temperature).masked_fill(&itself, f64::NEG_INFINITY);
     let twin = (Tensor::arange(2 * n, (Kind::Int64, z.device())) + n).remainder(2 * n);
     logits.cross_entropy_loss(&twin, None::<&Tensor>, Reduction::Mean, -100, 0.0)
 }

@@ -6,7 +6,7 @@ use tch::{Kind, Reduction, Tensor};
 use super::{Entry, Loss, Method, Recipe, from_settings, full_precision, heads, to_settings};
 use crate::encoders::Part;
 use crate::error::Result;
-use crate::nn::{Mode, Weights};
+use crate::nn::{Mode, Weights, matmul};
 use crate::rng::Rng;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -76,7 +76,7 @@ pub fn vicreg(z1: &Tensor, z2: &Tensor) -> [Tensor; 3] {
 fn variance_and_covariance(z: &Tensor) -> (Tensor, Tensor) {
     let (n, p) = z.size2().expect("projections are [n, p]");
     let centred = z - z.mean_dim([0i64].as_slice(), true, None);
-    let covariance = centred.tr().matmul(&centred) / (n - 1) as f64;
+    let covariance = matmul(&centred.tr(), &centred) / (n - 1) as f64;
     let diagonal = covariance.diagonal(0, 0, 1);
     let deviation = (&diagonal + 1e-4).sqrt();
     let hinge = (deviation - 1.0).neg().relu().mean(None::<Kind>);

@@ -3,7 +3,7 @@
 
 use tch::Tensor;
 
-use super::{Weights, second_order};
+use super::{Weights, matmul, second_order};
 
 /// How batch-norm treats its statistics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +31,11 @@ pub fn conv2d(w: &Weights, name: &str, x: &Tensor, stride: i64, padding: i64) ->
 /// `[n, i]` by `NAME.weight` `[o, i]`, plus `NAME.bias` where there is one.
 pub fn linear(w: &Weights, name: &str, x: &Tensor) -> Tensor {
     let weight = w.get(&format!("{name}.weight")).to_kind(x.kind());
-    let bias = w.find(&format!("{name}.bias")).map(|bias| bias.to_kind(x.kind()));
-    x.linear(&weight, bias)
+    let y = matmul(x, &weight.tr());
+    match w.find(&format!("{name}.bias")) {
+        Some(bias) => y + bias.to_kind(x.kind()),
+        None => y,
+    }
 }
 
 /// Batch normalisation over all but the second dimension, of `[n, d]` or `[n, c, h, w]`. `NAME.weight` and

@@ -1,10 +1,12 @@
 //! Convolution and batch-norm that are cheap to differentiate twice (`csrc/second_order.cpp`).
 
-use std::ffi::{CStr, c_char};
-use std::ptr::{null, null_mut};
+use std::ffi::c_char;
+use std::ptr::null;
 
 use tch::Tensor;
 use torch_sys::C_tensor;
+
+use super::native::checked;
 
 unsafe extern "C" {
     fn lethe_conv2d(
@@ -24,7 +26,6 @@ unsafe extern "C" {
         eps: f64,
         error: *mut *mut c_char,
     ) -> *mut C_tensor;
-    fn lethe_free(message: *mut c_char);
 }
 
 /// `[n, c, h, w]` by `weight` `[o, c, k, k]`.
@@ -46,21 +47,4 @@ pub(super) fn batch_norm(
     checked(|error| unsafe {
         lethe_batch_norm(x.as_ptr(), pointer(weight), pointer(bias), pointer(mean), pointer(var), momentum, eps, error)
     })
-}
-
-/// The new tensor that `call` returns, or a panic with its message, as tch's own operators do.
-fn checked(call: impl FnOnce(*mut *mut c_char) -> *mut C_tensor) -> Tensor {
-    let mut error = null_mut();
-    let tensor = call(&mut error);
-    if tensor.is_null() {
-        // SAFETY: with a null tensor comes a NUL-terminated message that is ours to free.
-        let message = unsafe {
-            let message = CStr::from_ptr(error).to_string_lossy().into_owned();
-            lethe_free(error);
-            message
-        };
-        panic!("{message}");
-    }
-    // SAFETY: a tensor of our own on the heap, made by `new`, as tch expects.
-    unsafe { Tensor::from_ptr(tensor) }
 }

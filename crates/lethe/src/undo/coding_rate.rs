@@ -4,7 +4,7 @@
 use tch::{Kind, Tensor};
 
 use crate::error::Result;
-use crate::nn::unit_rows;
+use crate::nn::{matmul, unit_rows};
 
 /// R(Z) = 1/2 logdet(I + d/(m eps2) Z'Z) in nats, of the rows of `[m, d]` scaled to unit length. `eps2` is the
 /// squared precision.
@@ -17,7 +17,7 @@ pub fn coding_rate(z: &Tensor, eps2: f64) -> Result<Tensor> {
     let (m, d) = z.size2()?;
     let z = unit_rows(z);
     // Z'Z and ZZ' share their non-zero eigenvalues, so the smaller one has the same determinant.
-    let gram = if d <= m { z.tr().matmul(&z) } else { z.matmul(&z.tr()) };
+    let gram = if d <= m { matmul(&z.tr(), &z) } else { matmul(&z, &z.tr()) };
     let identity = Tensor::eye(m.min(d), (z.kind(), z.device()));
     Ok(0.5 * logdet(&(identity + gram * (d as f64 / (m as f64 * eps2))))?)
 }

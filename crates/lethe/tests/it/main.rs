@@ -12,6 +12,7 @@ mod files;
 mod fuzz;
 mod golden;
 mod kill;
+mod matmul;
 mod measure;
 mod methods;
 mod optim;
