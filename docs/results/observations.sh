@@ -12,6 +12,8 @@ one() {
     read -r seed method data regime <<<"$1"
     run=$OUT/$data-$method-$regime-$seed
     grep -qs "\"run\": \"${run##*/}\"" "$HERE/observations.jsonl" && return
+    exec 9>"$run.lock"
+    flock -n 9 || return 0 # another one of these scripts has it
     case $regime in
         easy) n=2000 epochs=100 every=10 ;;
         hard) n=250 epochs=1600 every=160 ;;
