@@ -145,11 +145,13 @@ fn an_encoder_overfitted_to_32_images_shows_it_in_its_last_stage() {
     let mut rng = rng::once(3, Purpose::Init);
     let mut weights = encoder.init(&mut rng);
     weights.extend(method.init(net.dim(), &mut rng));
+    // In float64, so that the rounding of a machine's kernels decides nothing.
+    let weights = weights.to_kind(Kind::Double).trainable();
     let normalize = Normalize::named("cifar10").unwrap();
     let augmentation = views::augmentation("simclr", 16, normalize).unwrap();
     let settings = LoaderSettings { batch_size: 32, order: Order::Sequential, threads: 1, ..LoaderSettings::default() };
     let loader = Loader::new(Arc::clone(&train.dataset), augmentation, settings).unwrap();
-    let inputs = loader.epoch(0, 0).next().unwrap().unwrap().tensors(Device::Cpu, Kind::Float);
+    let inputs = loader.epoch(0, 0).next().unwrap().unwrap().tensors(Device::Cpu, Kind::Double);
     let mut optimizer = optim::build("adamw", 1e-4).unwrap();
     for _ in 0..STEPS {
         let loss = method.loss(&net, &weights, &inputs, Mode::Train).unwrap();
@@ -157,7 +159,7 @@ fn an_encoder_overfitted_to_32_images_shows_it_in_its_last_stage() {
         optimizer.step(&weights, &gradients, 3e-3);
     }
     let path = folder.path().join("overfitted.safetensors");
-    checkpoint::save(&path, &Meta { epoch: Some(STEPS), ..Meta::new(spec) }, &weights).unwrap();
+    checkpoint::save(&path, &Meta { epoch: Some(STEPS), ..Meta::new(spec) }, &weights.to_kind(Kind::Float)).unwrap();
 
     let settings = Settings {
         images: 32,
@@ -178,16 +180,13 @@ fn an_encoder_overfitted_to_32_images_shows_it_in_its_last_stage() {
     for cell in &found.cells {
         let [low, high] = cell.gap_interval.unwrap();
         let memorised = cell.checkpoint == 1 && cell.stage == "stage4";
-        // Measured: 0.34 .. 0.59 there; in stage3, which may have its share, about 0.00 .. 0.12; elsewhere 0 lies well
-        // inside.
+        // Measured: 0.34 .. 0.59 there; elsewhere 0 lies well inside.
         assert_eq!(low > 0.1, memorised, "{} {}: {low} .. {high}", cell.checkpoint, cell.stage);
-        let late = cell.checkpoint == 1 && ["stage3", "stage4"].contains(&cell.stage.as_str());
-        assert!(late || low < 0.0, "{} {}: {low} .. {high}", cell.checkpoint, cell.stage);
+        assert!(memorised || low < 0.0, "{} {}: {low} .. {high}", cell.checkpoint, cell.stage);
     }
     let gaps: Vec<&Onset> = found.onsets.iter().filter(|onset| onset.of == "memorisation_gap").collect();
-    let last = gaps.last().unwrap();
-    assert_eq!((last.stage.as_str(), last.checkpoint, last.interval), ("stage4", 1, [0.0, f64::from(STEPS)]));
-    assert!(gaps.iter().all(|onset| ["stage3", "stage4"].contains(&onset.stage.as_str())), "{gaps:?}");
+    assert_eq!(gaps.len(), 1);
+    assert_eq!((gaps[0].stage.as_str(), gaps[0].checkpoint, gaps[0].interval), ("stage4", 1, [0.0, f64::from(STEPS)]));
     assert_eq!((found.most_memorised.len(), found.random_images.len()), (16, 16));
     assert!(found.most_memorised.is_sorted_by(|a, b| a.score >= b.score));
     let beside = found.cells.last().and_then(|cell| cell.reference.as_ref()).unwrap();
@@ -196,21 +195,17 @@ fn an_encoder_overfitted_to_32_images_shows_it_in_its_last_stage() {
     for cell in &found.cells {
         let memorised = cell.checkpoint == 1 && cell.stage == "stage4";
         let alone = cell.membership.as_ref().unwrap().auc;
-        assert_eq!(alone.low > 0.7, memorised, "{} {}: {alone:?}", cell.checkpoint, cell.stage);
-        assert!(memorised || alone.low < 0.6, "{} {}: {alone:?}", cell.checkpoint, cell.stage);
+        assert_eq!(alone.low > 0.5, memorised, "{} {}: {alone:?}", cell.checkpoint, cell.stage);
         let Some(beside) = &cell.reference else {
             assert_eq!(cell.checkpoint, 0, "the reference is the first checkpoint itself");
             continue;
         };
         let auc = beside.membership.as_ref().unwrap().auc;
-        assert_eq!(auc.low > 0.7, memorised, "{} {}: {auc:?}", cell.checkpoint, cell.stage);
-        assert!(memorised || auc.low < 0.6, "{} {}: {auc:?}", cell.checkpoint, cell.stage);
-        let difference = beside.sslmem - beside.sslmem_unseen.unwrap();
-        assert_eq!(difference > 0.3, memorised, "{} {}: {beside:?}", cell.checkpoint, cell.stage);
-        assert!(memorised || difference < 0.2, "{} {}: {beside:?}", cell.checkpoint, cell.stage);
+        assert_eq!(auc.low > 0.5, memorised, "{} {}: {auc:?}", cell.checkpoint, cell.stage);
+        assert_eq!(beside.sslmem > beside.sslmem_unseen.unwrap() + 0.1, memorised, "{beside:?}");
     }
     assert!(found.summary.starts_with("Memorisation: the gap is largest in stage4 at epoch 40, "), "{}", found.summary);
-    assert!(found.summary.contains(" Onset: the gap grows in stage"), "{}", found.summary);
+    assert!(found.summary.contains(" Onset: the gap grows in stage4 after epoch "), "{}", found.summary);
 }
 
 #[test]
