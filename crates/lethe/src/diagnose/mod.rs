@@ -91,7 +91,7 @@ pub struct Settings {
 }
 
 /// The fewest images a side that say anything.
-const LEAST_IMAGES: usize = 20;
+pub const LEAST_IMAGES: usize = 20;
 
 /// Diagnoses every stage of `subjects`, oldest first, on images they were trained on and, where given, on unseen ones.
 ///

@@ -190,7 +190,7 @@ impl Settings {
     /// Names the first setting that is out of its range.
     pub fn check(&self) -> Result<()> {
         find(&self.repair)?;
-        hypergradient::find(&self.hypergradient)?;
+        let hypergradient = hypergradient::find(&self.hypergradient)?;
         optim::build(&self.optimizer, self.weight_decay)?;
         let weights = [
             ("alpha", self.alpha),
@@ -226,8 +226,7 @@ impl Settings {
             return Err(Error::usage(format!("--match {}: there is nothing to match", self.matching))
                 .hint("name held-out images with --outer-data"));
         }
-        let implicit = ["neumann", "cg"].contains(&self.hypergradient.as_str());
-        if implicit && self.inner_optimizer != InnerOptimizer::Sgd {
+        if self.inner_optimizer == InnerOptimizer::Adam && !hypergradient.takes_adam {
             return Err(Error::usage(format!("--hypergradient {}: needs --inner-optimizer sgd", self.hypergradient))
                 .hint("it solves the proximal problem that steps of plain gradient descent stand for"));
         }

@@ -8,7 +8,7 @@ use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{self, Dataset};
-use crate::diagnose::{Estimate, alignment_distances};
+use crate::diagnose::{Estimate, LEAST_IMAGES, alignment_distances};
 use crate::encoders::Encoder;
 use crate::error::{Error, Result};
 use crate::evaluate::{Features, extract};
@@ -20,8 +20,6 @@ use crate::views::{Augmentation, Loader, LoaderSettings, Order};
 /// Images a side that are looked at after every epoch; as many again at most, and others, for the table at the end.
 const EPOCH_IMAGES: usize = 256;
 const TABLE_IMAGES: usize = 1024;
-/// The fewest images a side that say anything.
-const LEAST_IMAGES: usize = 20;
 /// Standard errors: one-sided 0.13 %, so that in up to 38 epochs nothing is taken for worse by luck with 95 %
 /// (Bonferroni).
 const ERRORS: f64 = 3.0;

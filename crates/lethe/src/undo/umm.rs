@@ -34,8 +34,8 @@ fn step(problem: &Problem, w: &Weights, batch: &Batch) -> Result<Step> {
     Ok(outer_step(problem, w, batch.early)?.0)
 }
 
-/// The hypergradient at `w`, and L_ssl there. Batch-norm updates its running statistics in the pass at `w`, as a plain step does; the
-/// passes at other weights leave them alone.
+/// The hypergradient at `w`, and L_ssl there. Batch-norm updates its running statistics in the pass at `w`, as a plain
+/// step does; the passes at other weights leave them alone.
 pub(super) fn outer_step(problem: &Problem, w: &Weights, early: &[Tensor]) -> Result<(Step, Loss)> {
     let settings = problem.settings;
     let at_w = OnceCell::new();

@@ -61,6 +61,8 @@ pub struct Entry {
     pub of: Hypergradient,
     /// How many inner gradients it costs with K inner steps; a backward pass through the graph of one counts as two.
     pub inner_gradients: fn(usize, Solver) -> usize,
+    /// Whether the inner steps may be Adam's: the proximal problem is that of plain gradient descent.
+    pub takes_adam: bool,
 }
 
 pub const HYPERGRADIENTS: &[Entry] = &[
@@ -70,6 +72,7 @@ pub const HYPERGRADIENTS: &[Entry] = &[
         paper: "docs/decisions/0003",
         of: |problem, theta| unrolled::unrolled(problem, theta, Product::ForwardDifference),
         inner_gradients: |steps, _| 2 * steps,
+        takes_adam: true,
     },
     Entry {
         name: "finite-difference",
@@ -77,6 +80,7 @@ pub const HYPERGRADIENTS: &[Entry] = &[
         paper: "DARTS, arXiv 1806.09055",
         of: |problem, theta| unrolled::unrolled(problem, theta, Product::FiniteDifference),
         inner_gradients: |steps, _| 3 * steps,
+        takes_adam: true,
     },
     Entry {
         name: "exact",
@@ -84,6 +88,7 @@ pub const HYPERGRADIENTS: &[Entry] = &[
         paper: "MAML, arXiv 1703.03400",
         of: |problem, theta| unrolled::unrolled(problem, theta, Product::Exact),
         inner_gradients: |steps, _| 4 * steps,
+        takes_adam: true,
     },
     Entry {
         name: "first-order",
@@ -91,6 +96,7 @@ pub const HYPERGRADIENTS: &[Entry] = &[
         paper: "DARTS, arXiv 1806.09055",
         of: unrolled::first_order,
         inner_gradients: |steps, _| steps,
+        takes_adam: true,
     },
     Entry {
         name: "neumann",
@@ -98,6 +104,7 @@ pub const HYPERGRADIENTS: &[Entry] = &[
         paper: "arXiv 1911.02590",
         of: implicit::neumann,
         inner_gradients: |steps, solver| steps + solver.inner_gradients(),
+        takes_adam: false,
     },
     Entry {
         name: "cg",
@@ -105,6 +112,7 @@ pub const HYPERGRADIENTS: &[Entry] = &[
         paper: "iMAML, arXiv 1909.04630",
         of: implicit::conjugate_gradients,
         inner_gradients: |steps, solver| steps + solver.inner_gradients(),
+        takes_adam: false,
     },
 ];
 
