@@ -69,6 +69,26 @@ pub fn make_folder(path: &Path) -> Result<()> {
     made.map_err(|why| Error::failed(format!("this folder cannot be made: {why}")).at(path).hint("name another folder"))
 }
 
+/// A folder that only one process works in, until this is dropped or the process ends.
+#[derive(Debug)]
+pub struct FolderLock {
+    _folder: Option<File>,
+}
+
+/// Takes a folder for this process. Where the file system knows no locks of folders, it is not guarded.
+///
+/// # Errors
+/// When another process has it.
+pub fn lock_folder(path: &Path) -> Result<FolderLock> {
+    let Ok(folder) = File::open(path) else { return Ok(FolderLock { _folder: None }) };
+    match folder.try_lock() {
+        Err(fs::TryLockError::WouldBlock) => Err(Error::failed("another process works in this folder")
+            .at(path)
+            .hint("wait until it has ended, or choose another --out")),
+        held => Ok(FolderLock { _folder: held.is_ok().then_some(folder) }),
+    }
+}
+
 /// # Errors
 /// When there is no folder at `path`.
 pub fn expect_folder(path: &Path) -> Result<()> {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::checkpoint;
 use crate::config::RunConfig;
 use crate::error::{At, Error, Result};
-use crate::files;
+use crate::files::{self, FolderLock};
 
 pub use metrics::{Kind, MetricRow, Metrics};
 
@@ -23,6 +23,8 @@ pub enum IfThere {
 
 pub struct RunFolder {
     pub path: PathBuf,
+    /// Of a run that goes on.
+    _lock: Option<FolderLock>,
 }
 
 impl RunFolder {
@@ -31,7 +33,7 @@ impl RunFolder {
     /// # Errors
     /// When it has no `config.toml`.
     pub fn open(path: &Path) -> Result<Self> {
-        let folder = Self { path: path.to_owned() };
+        let folder = Self { path: path.to_owned(), _lock: None };
         files::expect_folder(path)?;
         if !folder.config_path().is_file() {
             return Err(Error::failed("not a run folder: it has no config.toml")
@@ -44,9 +46,9 @@ impl RunFolder {
     /// Makes the folder of a new run, or takes up an old one; leftovers of a killed run are swept.
     ///
     /// # Errors
-    /// When a run is there and `if_there` refuses it, or the folder cannot be written.
+    /// When a run is there and `if_there` refuses it, another process trains it, or the folder cannot be written.
     pub fn prepare(path: &Path, if_there: IfThere) -> Result<Self> {
-        let folder = Self { path: path.to_owned() };
+        let mut folder = Self { path: path.to_owned(), _lock: None };
         // A run that was cut off before it wrote its configuration has nothing to lose.
         let empty = |path: &Path| std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
         let checkpoints = folder.checkpoints_path();
@@ -65,6 +67,7 @@ impl RunFolder {
             _ => {}
         }
         files::make_folder(path)?;
+        folder._lock = Some(files::lock_folder(path)?);
         files::make_folder(&checkpoints)?;
         if if_there == IfThere::Overwrite {
             folder.clear()?;

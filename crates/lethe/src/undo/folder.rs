@@ -13,7 +13,7 @@ use tch::Device;
 use super::{EpochRow, Judge, Outcome, Reached, Snapshot, StepRow};
 use crate::checkpoint::{self, Meta, State};
 use crate::error::{At, Error, Result};
-use crate::files;
+use crate::files::{self, FolderLock};
 use crate::nn::Weights;
 use crate::run::IfThere;
 
@@ -31,13 +31,15 @@ const PAGE: &str = "report.html";
 pub struct UndoFolder {
     path: PathBuf,
     log: File,
+    _lock: FolderLock,
 }
 
 impl UndoFolder {
     /// Makes the folder, or takes up that of a repair that was cut off; of an overwritten one the files are removed.
     ///
     /// # Errors
-    /// When there is something in the folder and `if_there` refuses it, or nothing to resume; when it cannot be written.
+    /// When there is something in the folder and `if_there` refuses it, or nothing to resume; when another process
+    /// repairs there, or it cannot be written.
     pub fn prepare(path: &Path, if_there: IfThere) -> Result<Self> {
         let log = path.join(LOG);
         if if_there == IfThere::Resume {
@@ -46,11 +48,13 @@ impl UndoFolder {
                     .at(path)
                     .hint("leave --resume out to start one"));
             }
+            let lock = files::lock_folder(path)?;
             files::sweep(path)?;
             let log = File::options().append(true).create(true).open(&log).at(&log)?;
-            return Ok(Self { path: path.to_owned(), log });
+            return Ok(Self { path: path.to_owned(), log, _lock: lock });
         }
         files::make_folder(path)?;
+        let lock = files::lock_folder(path)?;
         files::sweep(path)?;
         // A repair that failed leaves the list of the images it could not read.
         let is_there = |entry: &fs::DirEntry| entry.file_name() != BAD_SAMPLES;
@@ -70,7 +74,7 @@ impl UndoFolder {
             }
         }
         let log = File::create(&log).at(&log)?;
-        Ok(Self { path: path.to_owned(), log })
+        Ok(Self { path: path.to_owned(), log, _lock: lock })
     }
 
     /// # Errors

@@ -121,6 +121,22 @@ fn sigterm_saves_the_step_and_the_run_resumes_to_the_same_bits() {
 }
 
 #[test]
+fn a_run_is_trained_by_one_process_at_a_time() {
+    let folder = temp_dir();
+    let run = folder.path().join("run");
+    let mut child = start(&small_run("simclr", text(&run), "100000"));
+    wait_for("the settings", || run.join("config.toml").exists());
+    let anew = [small_run("simclr", text(&run), "1"), vec!["--overwrite"]].concat();
+    for args in [&anew, &vec!["pretrain", "--resume", "--out", text(&run)]] {
+        let told = "run: another process works in this folder\n  hint: wait until it has ended, or choose another --out\n";
+        assert!(lethe_err(args, 1).ends_with(told));
+    }
+    signal(&child, libc::SIGTERM);
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    lethe_ok(&anew);
+}
+
+#[test]
 fn steps_of_umm_take_the_place_of_plain_ones_and_leave_the_early_stages() {
     let folder = temp_dir();
     for method in ["simclr", "byol", "vicreg"] {

@@ -147,7 +147,7 @@ fn a_repair_that_is_asked_to_stop_says_how_to_go_on() {
     let folder = temp_dir();
     let checkpoint = pretrained(folder.path(), "simclr");
     let [uncut, cut] = ["uncut", "cut"].map(|name| folder.path().join(name));
-    let flags = "--repair continue --epochs 8";
+    let flags = "--repair continue --epochs 200";
     run(&command(&checkpoint, &uncut, flags));
     let child = Command::new(env!("CARGO_BIN_EXE_lethe"))
         .args(command(&checkpoint, &cut, flags))
@@ -160,6 +160,8 @@ fn a_repair_that_is_asked_to_stop_says_how_to_go_on() {
         assert!(start.elapsed() < Duration::from_secs(60), "no progress");
         sleep(Duration::from_millis(1));
     }
+    let said = refused(&command(&checkpoint, &cut, &format!("{flags} --resume")), 1);
+    assert!(said.contains("another process works in this folder"), "{said}");
     signal(&child, libc::SIGTERM);
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
