@@ -128,7 +128,8 @@ fn a_run_is_trained_by_one_process_at_a_time() {
     wait_for("the settings", || run.join("config.toml").exists());
     let anew = [small_run("simclr", text(&run), "1"), vec!["--overwrite"]].concat();
     for args in [&anew, &vec!["pretrain", "--resume", "--out", text(&run)]] {
-        let told = "run: another process works in this folder\n  hint: wait until it has ended, or choose another --out\n";
+        let told =
+            "run: another process works in this folder\n  hint: wait until it has ended, or choose another --out\n";
         assert!(lethe_err(args, 1).ends_with(told));
     }
     signal(&child, libc::SIGTERM);
