@@ -3,7 +3,7 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use lethe::encoders::{EncoderSpec, Part, Stem};
-use lethe::methods;
+use lethe::methods::{self, Views};
 use lethe::nn::Mode;
 use lethe::optim;
 use lethe::rng::{Purpose, once};
@@ -21,10 +21,11 @@ fn steps(criterion: &mut Criterion) {
             let mut weights = net.init(&mut rng);
             weights.extend(method.init(net.dim(), &mut rng));
             let mut optimizer = optim::build("lars", 1e-4).expect("an optimiser");
-            let views = [1.0, 2.0].map(|phase| {
+            let views = Vec::from([1.0, 2.0].map(|phase| {
                 let numbers = Tensor::arange(batch * 32 * 32 * 3, (Kind::Float, Device::Cpu));
                 (numbers * 0.7 + phase).sin().view([batch, 32, 32, 3]).permute([0, 3, 1, 2]).to_kind(kind)
-            });
+            }));
+            let views = Views::from(views);
             group.bench_function(precision, |b| {
                 b.iter(|| {
                     let loss = method.loss(&net, &weights, &views, Mode::Train).expect("a loss");

@@ -45,7 +45,7 @@ fn peak_of(step: &str, width: i64, batch: i64) -> f64 {
         Problem { method: setup.method.as_ref(), late: &late, settings: &settings, teacher: None, held_out: None };
     let step = undo::find(&settings.repair).expect("a repair").training.as_ref().expect("one that trains").step;
     let before = memory("VmRSS:");
-    step(&problem, &w, &Batch { images: &[], early: &features }).expect("a step");
+    step(&problem, &w, &Batch { images: &features, early: &features }).expect("a step");
     memory("VmHWM:") - before
 }
 

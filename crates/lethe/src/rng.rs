@@ -15,6 +15,7 @@ pub enum Purpose {
     Substitute = 5,
     Sample = 6,
     Corruption = 7,
+    Loss = 8,
 }
 
 pub type Rng = ChaCha8Rng;

@@ -36,7 +36,10 @@ fn steps(criterion: &mut Criterion) {
                 held_out: None,
             };
             group.bench_function(name, |b| {
-                b.iter(|| step(&problem, &w, &Batch { images: &[], early: &features() }).expect("a step").gradients)
+                b.iter(|| {
+                    let early = features();
+                    step(&problem, &w, &Batch { images: &early, early: &early }).expect("a step").gradients
+                })
             });
         };
         step("joint", Settings { repair: "joint".into(), ..Settings::default() });

@@ -1,7 +1,7 @@
 //! A ResNet-18 with random weights and two views, for the bench and for `examples/step_memory.rs`.
 
 use lethe::encoders::{Encoder, EncoderSpec, Part, Stem};
-use lethe::methods::{self, Method};
+use lethe::methods::{self, Method, Views};
 use lethe::nn::{Mode, Weights};
 use lethe::rng::{Purpose, once};
 use tch::{Device, Kind, Tensor};
@@ -12,7 +12,7 @@ pub(crate) struct Setup {
     /// Of encoder and head.
     weights: Weights,
     /// Two of `[batch, 3, 32, 32]`.
-    views: [Tensor; 2],
+    views: Views,
 }
 
 impl Setup {
@@ -22,11 +22,11 @@ impl Setup {
         let mut rng = once(0, Purpose::Init);
         let mut weights = encoder.init(&mut rng);
         weights.extend(method.init(Part::whole(encoder.as_ref()).dim(), &mut rng));
-        let views = [1.0, 2.0].map(|phase| {
+        let views = Vec::from([1.0, 2.0].map(|phase| {
             let numbers = Tensor::arange(batch * 32 * 32 * 3, (Kind::Float, Device::Cpu));
             (numbers * 0.7 + phase).sin().view([batch, 32, 32, 3]).permute([0, 3, 1, 2])
-        });
-        Self { encoder, method, weights, views }
+        }));
+        Self { encoder, method, weights, views: views.into() }
     }
 
     /// The stages up to and after the cut.
@@ -40,8 +40,8 @@ impl Setup {
         w
     }
 
-    pub(crate) fn early_features(&self, early: &Part) -> [Tensor; 2] {
+    pub(crate) fn early_features(&self, early: &Part) -> Views {
         let frozen = self.weights.frozen();
-        tch::no_grad(|| self.views.each_ref().map(|x| early.forward(&frozen, x, Mode::Eval)))
+        tch::no_grad(|| self.views.map(|x| early.forward(&frozen, x, Mode::Eval)))
     }
 }

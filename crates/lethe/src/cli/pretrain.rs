@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
 use serde::Serialize;
-use tch::Tensor;
 
 use crate::config::{self, Precision, RunConfig};
 use crate::encoders::Stem;
 use crate::error::{Error, Result};
+use crate::methods::Views;
 use crate::nn::Weights;
 use crate::run::{IfThere, RunFolder};
 use crate::train::{self, Instead};
@@ -130,7 +130,7 @@ pub(super) fn run(args: Args) -> Result<()> {
     files::refuse_same(&args.out, Path::new(&config.data))?;
     let during = if config.umm_every > 0 { Some(During::new(&config)?) } else { None };
     config.umm = during.as_ref().map_or_else(toml::Table::new, During::settings);
-    let step = during.as_ref().map(|during| |w: &Weights, images: &[Tensor]| during.step(w, images));
+    let step = during.as_ref().map(|during| |w: &Weights, views: &Views| during.step(w, views));
     let instead = step.as_ref().map(|step| Instead { every: config.umm_every.into(), from: config.umm_from, step });
     let outcome = train::train(&config, data::open(&config.data)?, &args.out, if_there, instead.as_ref())?;
     if args.json {

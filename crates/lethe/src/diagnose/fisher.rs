@@ -9,6 +9,7 @@ use crate::data::Dataset;
 use crate::encoders::{Encoder, Part};
 use crate::error::{Error, Result};
 use crate::evaluate::{Model, Sight};
+use crate::methods::Views;
 use crate::nn::{Mode, Weights};
 use crate::progress::{self, Progress};
 use crate::views::{self, Loader, LoaderSettings, Normalize, Order};
@@ -73,8 +74,8 @@ impl Fisher {
         let net = Part::whole(model.encoder.as_ref());
         let mut sums = vec![0.0; net.stages().len()];
         for batch in self.loader.epoch(0, 0).take(self.batches) {
-            let inputs = batch?.tensors(device, Kind::Float);
-            let loss = method.loss(&net, &w, &inputs, Mode::TrainKeepStats)?;
+            let views = Views::of(&batch?, device, Kind::Float);
+            let loss = method.loss(&net, &w, &views, Mode::TrainKeepStats)?;
             let squares = squares(model.encoder.as_ref(), &w, &loss.total)?;
             sums.iter_mut().zip(squares).for_each(|(sum, square)| *sum += square);
             progress.advance(self.batch_size as u64);

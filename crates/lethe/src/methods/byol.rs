@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-use super::{Entry, Loss, Method, Recipe, from_settings, full_precision, heads, to_settings};
+use super::{Entry, Loss, Method, Recipe, Views, from_settings, full_precision, heads, teacher, to_settings};
 use crate::encoders::Part;
 use crate::error::Result;
 use crate::nn::{Mode, Weights, unit_rows};
@@ -48,35 +48,30 @@ impl Method for Byol {
     }
 
     fn teach(&self, w: &mut Weights) {
-        let student = w.filter(|name| !name.starts_with("teacher.") && !name.starts_with("predictor."));
-        w.extend(student.frozen_copy().prefixed("teacher."));
+        teacher::copy(w, &["predictor."]);
     }
 
-    fn loss(&self, net: &Part, w: &Weights, inputs: &[Tensor], mode: Mode) -> Result<Loss> {
+    fn loss(&self, net: &Part, w: &Weights, views: &Views, mode: Mode) -> Result<Loss> {
         let project = |w: &Weights, r: &Tensor| heads::forward(w, "projector", r, mode);
         let teacher = w.under("teacher.");
         let target = |x: &Tensor| full_precision(&project(&teacher, &net.represent(&teacher, &x.detach(), mode)));
-        let targets: Vec<Tensor> = tch::no_grad(|| inputs.iter().map(target).collect());
-        let representations: Vec<Tensor> = inputs.iter().map(|x| net.represent(w, x, mode)).collect();
+        let targets: Vec<Tensor> = tch::no_grad(|| views.inputs.iter().map(target).collect());
+        let representations: Vec<Tensor> = views.inputs.iter().map(|x| net.represent(w, x, mode)).collect();
         let projections: Vec<Tensor> = representations.iter().map(|r| project(w, r)).collect();
         let predict = |z: &Tensor| full_precision(&heads::forward(w, "predictor", z, mode));
         let total = distance(&predict(&projections[0]), &targets[1]) + distance(&predict(&projections[1]), &targets[0]);
         let projections = projections.iter().map(full_precision).collect();
-        Ok(Loss { terms: vec![("regression", total.shallow_clone())], total, representations, projections })
+        Ok(Loss {
+            terms: vec![("regression", total.shallow_clone())],
+            total,
+            representations,
+            projections,
+            memory: Vec::new(),
+        })
     }
 
     fn after_step(&self, w: &Weights, progress: f64) {
-        let rise = (1.0 - (std::f64::consts::PI * progress).cos()) / 2.0;
-        let tau = self.base_tau + (self.final_tau - self.base_tau) * rise;
-        let students = w.under("");
-        tch::no_grad(|| {
-            for (name, teacher) in w.under("teacher.").iter() {
-                let student = students.get(name);
-                if student.requires_grad() {
-                    let _ = teacher.shallow_clone().lerp_(student, 1.0 - tau);
-                }
-            }
-        });
+        teacher::follow(w, teacher::momentum(self.base_tau, self.final_tau, progress));
     }
 }
 

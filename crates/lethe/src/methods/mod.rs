@@ -4,8 +4,11 @@
 
 mod byol;
 pub mod heads;
+mod memory;
 mod simclr;
+mod teacher;
 mod vicreg;
+mod views;
 
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
@@ -16,8 +19,10 @@ use crate::nn::{Mode, Weights};
 use crate::rng::Rng;
 
 pub use byol::{Byol, distance as byol_distance};
+pub use memory::{Memory, remember};
 pub use simclr::{SimClr, nt_xent};
 pub use vicreg::{VicReg, vicreg};
+pub use views::Views;
 
 /// What a loss gives back; everything stays on the device, in the graph, until it is logged.
 pub struct Loss {
@@ -28,6 +33,8 @@ pub struct Loss {
     /// The student's representations `[n, d]` and projections `[n, p]`, one of each view.
     pub representations: Vec<Tensor>,
     pub projections: Vec<Tensor>,
+    /// What to [`remember`] when the step on this loss has been made.
+    pub memory: Vec<Memory>,
 }
 
 impl Loss {
@@ -39,12 +46,13 @@ impl Loss {
             terms: self.terms.iter().map(|(name, term)| (*name, term.detach())).collect(),
             representations: cut(&self.representations),
             projections: cut(&self.projections),
+            memory: self.memory.iter().map(Memory::shallow_clone).collect(),
         }
     }
 }
 
-/// A method's hyper-parameters; all that changes while it trains lives in `Weights` (`projector.*`, `predictor.*`,
-/// `teacher.*`).
+/// A method's hyper-parameters; all that changes while it trains lives in `Weights`: `projector.*`, `predictor.*` and what
+/// else is trained, and as buffers `teacher.*` and `memory.*`.
 pub trait Method: Send + Sync {
     /// The hyper-parameters, as written to `config.toml`.
     fn settings(&self) -> toml::Table;
@@ -55,8 +63,12 @@ pub trait Method: Send + Sync {
     /// Makes the teacher, where there is one, a copy of the student in `w`.
     fn teach(&self, _w: &mut Weights) {}
 
-    /// `inputs[v]` is view `v`: images `[n, 3, h, w]`, or early features where `net` starts after a cut.
-    fn loss(&self, net: &Part, w: &Weights, inputs: &[Tensor], mode: Mode) -> Result<Loss>;
+    /// A function of its arguments: what it draws by chance hangs on `views.draw`, and nothing in `w` changes but running
+    /// statistics, as `mode` says.
+    ///
+    /// # Errors
+    /// When the network or the images do not suit the method.
+    fn loss(&self, net: &Part, w: &Weights, views: &Views, mode: Mode) -> Result<Loss>;
 
     /// Moves the teacher after an optimiser's step; `progress` runs from 0 to 1 over the training.
     fn after_step(&self, _w: &Weights, _progress: f64) {}

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Reduction, Tensor};
 
-use super::{Entry, Loss, Method, Recipe, from_settings, full_precision, heads, to_settings};
+use super::{Entry, Loss, Method, Recipe, Views, from_settings, full_precision, heads, to_settings};
 use crate::encoders::Part;
 use crate::error::Result;
 use crate::nn::{Mode, Weights, matmul, unit_rows};
@@ -46,12 +46,18 @@ impl Method for SimClr {
         heads::init("projector", &layers, rng)
     }
 
-    fn loss(&self, net: &Part, w: &Weights, inputs: &[Tensor], mode: Mode) -> Result<Loss> {
-        let representations: Vec<Tensor> = inputs.iter().map(|x| net.represent(w, x, mode)).collect();
+    fn loss(&self, net: &Part, w: &Weights, views: &Views, mode: Mode) -> Result<Loss> {
+        let representations: Vec<Tensor> = views.inputs.iter().map(|x| net.represent(w, x, mode)).collect();
         let project = |r| full_precision(&heads::forward(w, "projector", r, mode));
         let projections: Vec<Tensor> = representations.iter().map(project).collect();
         let total = nt_xent(&projections[0], &projections[1], self.temperature);
-        Ok(Loss { terms: vec![("nt_xent", total.shallow_clone())], total, representations, projections })
+        Ok(Loss {
+            terms: vec![("nt_xent", total.shallow_clone())],
+            total,
+            representations,
+            projections,
+            memory: Vec::new(),
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Reduction, Tensor};
 
-use super::{Entry, Loss, Method, Recipe, from_settings, full_precision, heads, to_settings};
+use super::{Entry, Loss, Method, Recipe, Views, from_settings, full_precision, heads, to_settings};
 use crate::encoders::Part;
 use crate::error::Result;
 use crate::nn::{Mode, Weights, matmul};
@@ -51,8 +51,8 @@ impl Method for VicReg {
         heads::init("projector", &layers, rng)
     }
 
-    fn loss(&self, net: &Part, w: &Weights, inputs: &[Tensor], mode: Mode) -> Result<Loss> {
-        let representations: Vec<Tensor> = inputs.iter().map(|x| net.represent(w, x, mode)).collect();
+    fn loss(&self, net: &Part, w: &Weights, views: &Views, mode: Mode) -> Result<Loss> {
+        let representations: Vec<Tensor> = views.inputs.iter().map(|x| net.represent(w, x, mode)).collect();
         let project = |r| full_precision(&heads::forward(w, "projector", r, mode));
         let projections: Vec<Tensor> = representations.iter().map(project).collect();
         let [invariance, variance, covariance] = vicreg(&projections[0], &projections[1]);
@@ -60,7 +60,7 @@ impl Method for VicReg {
             + self.variance_weight * &variance
             + self.covariance_weight * &covariance;
         let terms = vec![("invariance", invariance), ("variance", variance), ("covariance", covariance)];
-        Ok(Loss { total, terms, representations, projections })
+        Ok(Loss { total, terms, representations, projections, memory: Vec::new() })
     }
 }
 

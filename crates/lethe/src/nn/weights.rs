@@ -17,7 +17,7 @@ pub type Gradients = Vec<Tensor>;
 
 /// Whether a name is that of a tensor that no optimiser owns.
 pub fn is_buffer(name: &str) -> bool {
-    name.starts_with("teacher.")
+    ["teacher.", "memory."].iter().any(|prefix| name.starts_with(prefix))
         || ["running_mean", "running_var", "num_batches_tracked"].iter().any(|suffix| name.ends_with(suffix))
 }
 

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tch::{Device, Tensor};
+use tch::Device;
 
 use crate::config::{self, RunConfig};
 use crate::data::Dataset;
 use crate::encoders::Part;
 use crate::error::Result;
 use crate::interrupt;
-use crate::methods::{self, Loss};
+use crate::methods::{self, Loss, Views};
 use crate::nn::{Gradients, Mode, Weights};
 use crate::optim::{self, WarmupCosine};
 use crate::progress::Progress;
@@ -54,7 +54,7 @@ pub struct Instead<'a> {
     pub every: u64,
     pub from: u32,
     /// From the weights of encoder, head and teacher and the views of a batch.
-    pub step: &'a dyn Fn(&Weights, &[Tensor]) -> Result<Slope>,
+    pub step: &'a dyn Fn(&Weights, &Views) -> Result<Slope>,
 }
 
 /// What an optimiser's step is made of.
@@ -113,12 +113,15 @@ pub fn train(
         while let Some(batch) = log.wait_for(|| batches.next()) {
             let lr = schedule.at(training.step);
             let batch = batch.map_err(|error| loader.with_bad_samples(error, &folder.bad_samples_path()))?;
-            let inputs = batch.tensors(device, config.precision.kind());
+            let views = Views {
+                epoch: training.step as f64 / steps_per_epoch as f64,
+                ..Views::of(&batch, device, config.precision.kind())
+            };
             let due = |instead: &&Instead| epoch >= instead.from && (training.step + 1).is_multiple_of(instead.every);
             let Slope { trained, gradients, loss } = match instead.filter(due) {
-                Some(instead) => (instead.step)(&training.weights, &inputs)?,
+                Some(instead) => (instead.step)(&training.weights, &views)?,
                 None => {
-                    let loss = method.loss(&net, &training.weights, &inputs, Mode::Train)?;
+                    let loss = method.loss(&net, &training.weights, &views, Mode::Train)?;
                     let gradients = training.weights.gradients(&loss.total, false)?;
                     Slope { trained: training.weights.under(""), gradients, loss }
                 }
@@ -131,6 +134,7 @@ pub fn train(
             }
             training.optimizer.step(&trained, &gradients, lr);
             training.step += 1;
+            methods::remember(&training.weights, &loss.memory);
             method.after_step(&training.weights, training.step as f64 / total_steps as f64);
             log.record(&loss, lr);
             if training.step % LOG_EVERY == 0 {

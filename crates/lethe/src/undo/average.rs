@@ -49,7 +49,7 @@ fn start(subject: &Subject, settings: &Settings, batches: &mut Batches) -> Resul
     for images in (batches.epoch)(0) {
         let images = images?;
         tch::no_grad(|| {
-            let features: Vec<Tensor> = images.iter().map(|x| early.forward(&frozen, x, Mode::Eval)).collect();
+            let features = images.map(|x| early.forward(&frozen, x, Mode::Eval));
             subject.method.loss(&late, &w, &features, Mode::Estimate)
         })?;
         if let Some(stop) = interrupt::asked() {

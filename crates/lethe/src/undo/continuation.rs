@@ -23,5 +23,6 @@ fn step(problem: &Problem, w: &Weights, batch: &Batch) -> Result<Step> {
     let gradients = w.gradients(&loss.total, false)?;
     let [z1, z2, ..] = loss.projections.as_slice() else { unreachable!("methods give a projection a view") };
     let reduction = tch::no_grad(|| pair_coding_rate_reduction(z1, z2, problem.settings.eps2))?;
-    Ok(Step { gradients, terms: vec![("ssl", loss.total.detach()), ("coding_rate_reduction", reduction)] })
+    let terms = vec![("ssl", loss.total.detach()), ("coding_rate_reduction", reduction)];
+    Ok(Step { gradients, terms, memory: loss.memory })
 }

@@ -64,7 +64,7 @@ fn step(problem: &Problem, w: &Weights, batch: &Batch) -> Result<Step> {
     let teacher = problem.teacher.expect("one is found for every distillation");
     let targets: Vec<Vec<Tensor>> = tch::no_grad(|| {
         let targets = |x| maps(|hook| through.hooked(hook).forward(teacher, x, Mode::Eval)).split_off(skipped);
-        batch.images.iter().map(targets).collect()
+        batch.images.inputs.iter().map(targets).collect()
     });
 
     // In the order of the views, stage by stage; a method's own teacher gives maps without a graph.
@@ -86,7 +86,7 @@ fn step(problem: &Problem, w: &Weights, batch: &Batch) -> Result<Step> {
     let distance = Tensor::stack(&distances, 0).mean(None::<Kind>);
     let total = &loss.total + problem.settings.distill_weight * &distance;
     let terms = vec![("total", total.detach()), ("ssl", loss.total.detach()), ("distance", distance.detach())];
-    Ok(Step { gradients: w.gradients(&total, false)?, terms })
+    Ok(Step { gradients: w.gradients(&total, false)?, terms, memory: loss.memory })
 }
 
 /// The maps that a hook is shown during `run`.

@@ -3,11 +3,12 @@
 
 use tch::{Kind, Tensor};
 
-use super::{Problem, Settings, umm};
+use super::umm::{self, OuterStep};
+use super::{Problem, Settings};
 use crate::config::RunConfig;
 use crate::encoders::{Encoder, Part};
 use crate::error::{Error, Result};
-use crate::methods::{self, Method};
+use crate::methods::{self, Method, Views};
 use crate::nn::{Mode, Weights};
 use crate::train::Slope;
 
@@ -71,11 +72,11 @@ impl During {
     ///
     /// # Errors
     /// When libtorch cannot compute it.
-    pub fn step(&self, w: &Weights, images: &[Tensor]) -> Result<Slope> {
+    pub fn step(&self, w: &Weights, images: &Views) -> Result<Slope> {
         let encoder = self.encoder.as_ref();
         let (early, late) = Part::cut(encoder, &self.settings.split)?;
         let features = |x: &Tensor| early.forward(w, &x.to_kind(Kind::Float), Mode::Eval);
-        let features: Vec<Tensor> = tch::no_grad(|| images.iter().map(features).collect());
+        let features = tch::no_grad(|| images.map(features));
         let of_encoder = Part::whole(encoder).weights(w);
         let mut trained = late.weights(w);
         trained.extend(w.filter(|name| of_encoder.find(name).is_none()));
@@ -86,7 +87,7 @@ impl During {
             teacher: None,
             held_out: None,
         };
-        let (step, loss) = umm::outer_step(&problem, &trained, &features)?;
-        Ok(Slope { trained, gradients: step.gradients, loss })
+        let OuterStep { gradients, ssl, .. } = umm::outer_step(&problem, &trained, &features)?;
+        Ok(Slope { trained, gradients, loss: ssl })
     }
 }

@@ -6,7 +6,7 @@ use super::alignment::alignment;
 use super::repair::Forward;
 use super::{Problem, Settings};
 use crate::error::Result;
-use crate::methods::Loss;
+use crate::methods::{Loss, Views};
 use crate::nn::{Mode, Weights};
 
 /// The inner objective and its parts, in the graph.
@@ -32,18 +32,18 @@ pub(super) fn cost(settings: &Settings, forward: &Forward) -> f64 {
     forward.late * if settings.beta == 0.0 { 3.0 } else { 6.0 }
 }
 
-/// L_in of the late weights `w` on early features `[n, c, h, w]`, one a view.
+/// L_in of the late weights `w` on early features `[n, c, h, w]`.
 ///
 /// # Errors
 /// When libtorch cannot compute it.
-pub fn inner(problem: &Problem, w: &Weights, early: &[Tensor], mode: Mode) -> Result<Inner> {
+pub fn inner(problem: &Problem, w: &Weights, early: &Views, mode: Mode) -> Result<Inner> {
     let beta = problem.settings.beta;
     if beta == 0.0 {
         let ssl = problem.method.loss(problem.late, w, early, mode)?;
         return Ok(Inner { total: ssl.total.shallow_clone(), ssl, divergence: None });
     }
-    let early: Vec<Tensor> = early.iter().map(|z| z.detach().set_requires_grad(true)).collect();
+    let early = early.map(|z| z.detach().set_requires_grad(true));
     let ssl = problem.method.loss(problem.late, w, &early, mode)?;
-    let divergence = alignment(&ssl.total, &early, problem.settings.divergence)?;
+    let divergence = alignment(&ssl.total, &early.inputs, problem.settings.divergence)?;
     Ok(Inner { total: &ssl.total + beta * &divergence, ssl, divergence: Some(divergence) })
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind};
 
 use super::folder::Saved;
 use super::monitor::{Monitor, Seen};
@@ -15,7 +15,7 @@ use super::{Batches, Head, HeldOut, Settings, Snapshot, StepRow, Subject, UndoFo
 use crate::checkpoint::{self, Checkpoint};
 use crate::encoders::Part;
 use crate::error::{At, Error, Result};
-use crate::methods::{self, Method};
+use crate::methods::{self, Method, Views};
 use crate::nn::Weights;
 use crate::rng::{self, Purpose};
 use crate::run::IfThere;
@@ -181,16 +181,16 @@ pub fn run(job: &Job) -> Result<Outcome> {
     let mut sitting = Sitting::begin(folder, repair.name, encoder.as_ref(), &weights, monitor, before)?;
     let subject =
         Subject { encoder: encoder.as_ref(), method: method.as_ref(), weights: &weights, head: &head, others: &others };
-    let mut epoch = |epoch: u32| -> Box<dyn Iterator<Item = Result<Vec<Tensor>>>> {
-        Box::new(loader.epoch(epoch, 0).map(move |batch| Ok(batch?.tensors(device, Kind::Float))))
+    let mut epoch = |epoch: u32| -> Box<dyn Iterator<Item = Result<Views>>> {
+        Box::new(loader.epoch(epoch, 0).map(move |batch| Ok(Views::of(&batch?, device, Kind::Float))))
     };
     let held_out = held_out.as_ref().map(|loader| {
-        move |step: u64| -> Box<dyn Iterator<Item = Result<Vec<Tensor>>>> {
+        move |step: u64| -> Box<dyn Iterator<Item = Result<Views>>> {
             let per_epoch = loader.batches_per_epoch() as u64;
             let mut first = (step % per_epoch) as usize;
             let epochs = (step / per_epoch) as u32..;
             let batches = epochs.flat_map(move |epoch| loader.epoch(epoch, std::mem::take(&mut first)));
-            Box::new(batches.map(move |batch| Ok(batch?.tensors(device, Kind::Float))))
+            Box::new(batches.map(move |batch| Ok(Views::of(&batch?, device, Kind::Float))))
         }
     });
     let batches = Batches {

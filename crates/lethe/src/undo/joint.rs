@@ -27,5 +27,5 @@ fn step(problem: &Problem, w: &Weights, &Batch { early, .. }: &Batch) -> Result<
     let gradients = w.gradients(&(&inner.total + &added.total), false)?;
     let mut terms = inner.terms(problem);
     terms.extend(added.terms());
-    Ok(Step { gradients, terms })
+    Ok(Step { gradients, terms, memory: inner.ssl.memory })
 }

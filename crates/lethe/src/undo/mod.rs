@@ -32,12 +32,11 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
 
 use crate::encoders::{Encoder, Part};
 use crate::error::{Error, Result};
 use crate::interrupt;
-use crate::methods::Method;
+use crate::methods::{self, Method, Views};
 use crate::nn::{Mode, Weights};
 use crate::optim::{self, WarmupCosine};
 use crate::progress::Progress;
@@ -63,9 +62,9 @@ pub struct Problem<'a> {
     pub settings: &'a Settings,
     /// The whole encoder of an earlier checkpoint, for the repairs that look at one.
     pub teacher: Option<&'a Weights>,
-    /// Early features `[n, c, h, w]` of a held-out batch, one a view, for the outer loss; without it both losses are
-    /// taken on the training batch.
-    pub held_out: Option<&'a [Tensor]>,
+    /// Early features `[n, c, h, w]` of a held-out batch, for the outer loss; without it both losses are taken on the
+    /// training batch.
+    pub held_out: Option<&'a Views>,
 }
 
 impl Problem<'_> {
@@ -280,16 +279,16 @@ pub struct Undone {
     pub stopped: Option<Error>,
 }
 
-/// Batches for the repair: the number in an epoch, and the views `[n, 3, h, w]` of each.
+/// Batches for the repair: the number in an epoch, and the images of each.
 pub struct Batches<'a> {
     pub per_epoch: u64,
-    pub epoch: &'a mut dyn FnMut(u32) -> Box<dyn Iterator<Item = Result<Vec<Tensor>>> + 'a>,
+    pub epoch: &'a mut dyn FnMut(u32) -> Box<dyn Iterator<Item = Result<Views>> + 'a>,
     /// Views of held-out images from a step on, without end.
     pub held_out: Option<HeldOut<'a>>,
 }
 
 /// The batches of held-out images from a step on.
-pub type HeldOut<'a> = &'a dyn Fn(u64) -> Box<dyn Iterator<Item = Result<Vec<Tensor>>> + 'a>;
+pub type HeldOut<'a> = &'a dyn Fn(u64) -> Box<dyn Iterator<Item = Result<Views>> + 'a>;
 
 /// How far a repair has come: with the subject and the settings, all that the rest of it depends on.
 #[derive(Debug)]
@@ -387,16 +386,15 @@ pub fn undo(
         }
         for images in (batches.epoch)(epoch) {
             let images = images?;
-            let features = |views: &[Tensor]| -> Vec<Tensor> {
-                tch::no_grad(|| views.iter().map(|x| early.forward(&frozen, x, Mode::Eval)).collect())
-            };
+            let features = |views: &Views| tch::no_grad(|| views.map(|x| early.forward(&frozen, x, Mode::Eval)));
             let unseen = held_out.as_mut().and_then(Iterator::next).transpose()?.map(|views| features(&views));
-            let problem = Problem { held_out: unseen.as_deref(), ..problem };
-            let Step { gradients, terms } =
+            let problem = Problem { held_out: unseen.as_ref(), ..problem };
+            let Step { gradients, terms, memory } =
                 (training.step)(&problem, &w, &Batch { images: &images, early: &features(&images) })?;
             let lr = schedule.at(step);
             optimizer.step(&w, &gradients, lr);
             step += 1;
+            methods::remember(&w, &memory);
             subject.method.after_step(&w, step as f64 / total_steps as f64);
             log.push(epoch, step, spent(step), lr, terms, &gradients);
             stopped = interrupt::asked();

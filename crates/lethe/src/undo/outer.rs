@@ -8,7 +8,7 @@ use super::matching::moment_distance;
 use super::repair::Forward;
 use super::{Problem, Settings};
 use crate::error::Result;
-use crate::methods::Loss;
+use crate::methods::{Loss, Views};
 use crate::nn::{Mode, Weights};
 
 /// The features whose coding rates make dR.
@@ -54,18 +54,18 @@ pub(super) fn cost_of_held_out(settings: &Settings, forward: &Forward) -> f64 {
 }
 
 /// L_out of the late weights `w`, on the problem's held-out batch where it has one; `early` are the early features
-/// `[n, c, h, w]` of the training batch, one a view.
+/// `[n, c, h, w]` of the training batch.
 ///
 /// # Errors
 /// When libtorch cannot compute it, or there are fewer different images than clusters.
-pub fn outer(problem: &Problem, w: &Weights, early: &[Tensor], mode: Mode) -> Result<Outer> {
+pub fn outer(problem: &Problem, w: &Weights, early: &Views, mode: Mode) -> Result<Outer> {
     let ssl = problem.method.loss(problem.late, w, problem.held_out.unwrap_or(early), mode)?;
     let added = added(problem, w, early, &ssl, mode)?;
     Ok(Outer { total: &ssl.total + &added.total, ssl: ssl.total, added })
 }
 
 /// -lambda dR + match D at `w`, where `loss` was computed of the held-out batch, or without one of `early`.
-pub(super) fn added(problem: &Problem, w: &Weights, early: &[Tensor], loss: &Loss, mode: Mode) -> Result<Added> {
+pub(super) fn added(problem: &Problem, w: &Weights, early: &Views, loss: &Loss, mode: Mode) -> Result<Added> {
     let settings = problem.settings;
     let rows = match settings.rate_of {
         RateOf::Projections => &loss.projections,
@@ -74,12 +74,12 @@ pub(super) fn added(problem: &Problem, w: &Weights, early: &[Tensor], loss: &Los
     let [z1, z2, ..] = rows.as_slice() else { unreachable!("methods give both of every view") };
     let grouped = problem.held_out.unwrap_or(early);
     let coding_rate_reduction =
-        settings.groups.coding_rate_reduction([z1, z2], grouped, problem.late, settings.eps2, settings.seed)?;
+        settings.groups.coding_rate_reduction([z1, z2], &grouped.inputs, problem.late, settings.eps2, settings.seed)?;
     let total = -settings.lambda * &coding_rate_reduction;
     if settings.matching == 0.0 || problem.held_out.is_none() {
         return Ok(Added { total, coding_rate_reduction, distance: None });
     }
-    let training: Vec<Tensor> = early.iter().map(|x| problem.late.represent(w, x, mode)).collect();
+    let training: Vec<Tensor> = early.inputs.iter().map(|x| problem.late.represent(w, x, mode)).collect();
     let distance = moment_distance(&Tensor::cat(&training, 0), &Tensor::cat(&loss.representations, 0));
     Ok(Added { total: total + settings.matching * &distance, coding_rate_reduction, distance: Some(distance) })
 }

@@ -11,6 +11,7 @@ use super::{Batches, Problem, Settings, Subject};
 use super::{average, continuation, distill, earlier, joint, reinit, umm};
 use crate::encoders::{Encoder, Part};
 use crate::error::{Error, Result};
+use crate::methods::{Memory, Views};
 use crate::nn::{Gradients, Weights};
 
 /// A way to go on with a pre-trained encoder.
@@ -96,11 +97,11 @@ impl Trains {
     }
 }
 
-/// What a step sees: `[n, ..]` a view.
+/// What a step sees.
 pub struct Batch<'a> {
-    pub images: &'a [Tensor],
+    pub images: &'a Views,
     /// What leaves the frozen part: the images themselves where all stages are trained.
-    pub early: &'a [Tensor],
+    pub early: &'a Views,
 }
 
 /// What a step of a repair gives.
@@ -109,6 +110,8 @@ pub struct Step {
     pub gradients: Gradients,
     /// Scalars for the log, cut from any graph, on the device.
     pub terms: Vec<(&'static str, Tensor)>,
+    /// Of the method's loss.
+    pub memory: Vec<Memory>,
 }
 
 /// Multiply-adds of a forward pass over the views of a batch, of the stages on either side of the split: of convolutions

@@ -9,8 +9,8 @@ use super::hypergradient::{self, Bilevel};
 use super::repair::{Batch, Forward, Repair, Step, Training, Trains, given};
 use super::{Problem, Settings, inner, others, outer};
 use crate::error::Result;
-use crate::methods::Loss;
-use crate::nn::{Mode, Weights};
+use crate::methods::{Loss, Views};
+use crate::nn::{Gradients, Mode, Weights};
 
 pub(super) const REPAIR: Repair = Repair {
     name: "umm",
@@ -31,12 +31,21 @@ fn cost(settings: &Settings, forward: &Forward) -> f64 {
 }
 
 fn step(problem: &Problem, w: &Weights, batch: &Batch) -> Result<Step> {
-    Ok(outer_step(problem, w, batch.early)?.0)
+    let OuterStep { gradients, terms, ssl } = outer_step(problem, w, batch.early)?;
+    Ok(Step { gradients, terms, memory: ssl.memory })
+}
+
+/// An outer step at the weights `w`.
+pub(super) struct OuterStep {
+    pub(super) gradients: Gradients,
+    pub(super) terms: Vec<(&'static str, Tensor)>,
+    /// L_ssl at `w`.
+    pub(super) ssl: Loss,
 }
 
 /// The hypergradient at `w`, and L_ssl there. Batch-norm updates its running statistics in the pass at `w`, as a plain
 /// step does; the passes at other weights leave them alone.
-pub(super) fn outer_step(problem: &Problem, w: &Weights, early: &[Tensor]) -> Result<(Step, Loss)> {
+pub(super) fn outer_step(problem: &Problem, w: &Weights, early: &Views) -> Result<OuterStep> {
     let settings = problem.settings;
     let at_w = OnceCell::new();
     let at_end = OnceCell::new();
@@ -66,5 +75,5 @@ pub(super) fn outer_step(problem: &Problem, w: &Weights, early: &[Tensor]) -> Re
     let gradients = (hypergradient::find(&settings.hypergradient)?.of)(&bilevel, w)?;
     let (mut terms, ssl) = at_w.into_inner().expect("every hypergradient begins at w");
     terms.extend(at_end.into_inner().expect("and ends with the outer objective"));
-    Ok((Step { gradients, terms }, ssl))
+    Ok(OuterStep { gradients, terms, ssl })
 }

@@ -63,6 +63,9 @@ pub struct Batch {
     pub indices: Vec<usize>,
     /// Width and height in pixels.
     pub size: u32,
+    /// A random number of this batch, a function of (seed, epoch, place in the epoch).
+    pub draw: u64,
+    labels: Option<Vec<i64>>,
     /// For each view `[n, size, size, 3]`.
     views: Vec<Vec<f32>>,
 }
@@ -77,6 +80,11 @@ impl Batch {
                 Tensor::from_slice(view).view([n, side, side, 3]).permute([0, 3, 1, 2]).to_kind(kind).to(device)
             })
             .collect()
+    }
+
+    /// The class of every image, where the data has classes.
+    pub fn labels(&self) -> Option<&[i64]> {
+        self.labels.as_deref()
     }
 
     /// The values of a view, `[n, size, size, 3]`.
@@ -195,7 +203,7 @@ impl Shared {
         let batch_size = self.settings.batch_size;
         for batch in batches {
             let indices = &order[batch * batch_size..order.len().min((batch + 1) * batch_size)];
-            let batch = self.batch(epoch, indices, stop);
+            let batch = self.batch(epoch, batch as u64, indices, stop);
             let failed = batch.is_err();
             if stop.load(Ordering::Relaxed) || sender.send(batch).is_err() || failed {
                 return;
@@ -211,7 +219,7 @@ impl Shared {
         order
     }
 
-    fn batch(&self, epoch: u32, indices: &[usize], stop: &AtomicBool) -> Result<Batch> {
+    fn batch(&self, epoch: u32, number: u64, indices: &[usize], stop: &AtomicBool) -> Result<Batch> {
         thread_local! {
             static SCRATCH: std::cell::RefCell<Scratch> = std::cell::RefCell::default();
         }
@@ -237,8 +245,11 @@ impl Shared {
         });
         // The budget comes first: many broken images are the cause, a missing substitute a consequence.
         self.check_budget()?;
-        let indices = shown.into_iter().collect::<Result<_>>()?;
-        Ok(Batch { indices, size: self.augmentation.size(), views })
+        let indices = shown.into_iter().collect::<Result<Vec<usize>>>()?;
+        let labels =
+            self.dataset.labels().map(|labels| indices.iter().map(|&index| i64::from(labels[index])).collect());
+        let draw = rng::keyed(self.settings.seed, Purpose::Loss, epoch, number, 0).random();
+        Ok(Batch { indices, size: self.augmentation.size(), draw, labels, views })
     }
 
     /// Writes the views of image `index`, or of its substitute, and gives the index of the one shown.

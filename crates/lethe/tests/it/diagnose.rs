@@ -8,7 +8,7 @@ use lethe::checkpoint::{self, Meta};
 use lethe::data;
 use lethe::diagnose::{self, Diagnosis, Images, Onset, Pooled, Sets, Settings, Subject, alignment_distances, gaps};
 use lethe::encoders::{EncoderSpec, Part, Stem};
-use lethe::methods;
+use lethe::methods::{self, Views};
 use lethe::nn::Mode;
 use lethe::optim;
 use lethe::rng::{self, Purpose};
@@ -151,10 +151,10 @@ fn an_encoder_overfitted_to_32_images_shows_it_in_its_last_stage() {
     let augmentation = views::augmentation("simclr", 16, normalize).unwrap();
     let settings = LoaderSettings { batch_size: 32, order: Order::Sequential, threads: 1, ..LoaderSettings::default() };
     let loader = Loader::new(Arc::clone(&train.dataset), augmentation, settings).unwrap();
-    let inputs = loader.epoch(0, 0).next().unwrap().unwrap().tensors(Device::Cpu, Kind::Double);
+    let views = Views::of(&loader.epoch(0, 0).next().unwrap().unwrap(), Device::Cpu, Kind::Double);
     let mut optimizer = optim::build("adamw", 1e-4).unwrap();
     for _ in 0..STEPS {
-        let loss = method.loss(&net, &weights, &inputs, Mode::Train).unwrap();
+        let loss = method.loss(&net, &weights, &views, Mode::Train).unwrap();
         let gradients = weights.gradients(&loss.total, false).unwrap();
         optimizer.step(&weights, &gradients, 3e-3);
     }
@@ -346,11 +346,9 @@ fn squares_of_gradients_are_slopes_along_them() {
     let mut w = encoder.init(&mut rng);
     w.extend(method.init(net.dim(), &mut rng));
     let w = w.to_kind(Kind::Double).trainable();
-    let inputs = [0u64, 1].map(|view| {
-        let values = noise(6 * 3 * 8 * 8, 0.0, view);
-        tch::Tensor::from_slice(&values).view([6, 3, 8, 8])
-    });
-    let loss = |w: &_| method.loss(&net, w, &inputs, Mode::TrainKeepStats).unwrap().total;
+    let view = |view| tch::Tensor::from_slice(&noise(6 * 3 * 8 * 8, 0.0, view)).view([6, 3, 8, 8]);
+    let views = Views::from(vec![view(0), view(1)]);
+    let loss = |w: &_| method.loss(&net, w, &views, Mode::TrainKeepStats).unwrap().total;
     let squares = diagnose::squares(encoder.as_ref(), &w, &loss(&w)).unwrap();
     let doubled = diagnose::squares(encoder.as_ref(), &w, &(2.0 * loss(&w))).unwrap();
     let gradients = w.gradients(&loss(&w), false).unwrap();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use lethe::checkpoint;
 
-use crate::pretrain::small_head;
+use crate::support::small_head;
 
 const SIGKILL: i32 = 9;
 

@@ -1,10 +1,11 @@
 use lethe::encoders::{EncoderSpec, Part, Stem};
-use lethe::methods::{METHODS, byol_distance, find, nt_xent, vicreg};
+use lethe::methods::{METHODS, Views, byol_distance, find, nt_xent, vicreg};
 use lethe::nn::{Mode, Weights};
 use lethe::rng::{Purpose, once};
 use tch::{Device, Kind, Tensor};
 
 use crate::golden;
+use crate::support::small_settings;
 
 fn assert_value_and_gradients(
     case: &str,
@@ -40,17 +41,9 @@ fn losses_and_gradients_are_those_of_lightly() {
     }
 }
 
-fn small_settings(name: &str) -> toml::Table {
-    let mut table = toml::toml! { proj_hidden_dim = 24 proj_output_dim = 12 };
-    if name == "byol" {
-        table.insert("pred_hidden_dim".into(), 20.into());
-    }
-    table
-}
-
-fn views(seed: f64) -> Vec<Tensor> {
+fn views(seed: f64) -> Views {
     let base = Tensor::arange(8 * 3 * 16 * 16, (Kind::Float, Device::Cpu)).view([8, 3, 16, 16]);
-    vec![(&base * seed).sin(), (&base * seed + 0.3).sin()]
+    vec![(&base * seed).sin(), (&base * seed + 0.3).sin()].into()
 }
 
 #[test]
@@ -64,8 +57,8 @@ fn every_method_trains_its_parameters_and_only_those() {
         w.extend(method.init(net.dim(), &mut rng));
         method.teach(&mut w);
         let loss = method.loss(&net, &w, &views(0.7), Mode::Train).unwrap();
-        assert_eq!(loss.projections.len(), 2);
-        assert_eq!(loss.projections[0].size(), [8, 12]);
+        assert_eq!(loss.projections.len(), 2, "{}", entry.name);
+        assert_eq!(loss.projections[0].size(), [8, 12], "{}", entry.name);
         let gradients = w.gradients(&loss.total, false).unwrap();
         let touched = w.parameters().zip(&gradients).filter(|(_, g)| g.abs().max().double_value(&[]) > 0.0).count();
         // A bias before a batch-norm has no effect: the only parameters that a gradient may miss.
@@ -86,7 +79,7 @@ fn every_method_takes_early_features_as_it_takes_images() {
         w.extend(method.init(whole.dim(), &mut rng));
         method.teach(&mut w);
         let images = views(0.9);
-        let features: Vec<Tensor> = images.iter().map(|x| early.forward(&w, x, Mode::Eval)).collect();
+        let features = images.map(|x| early.forward(&w, x, Mode::Eval));
         let cut = method.loss(&late, &w, &features, Mode::Eval).unwrap().total;
         let uncut = method.loss(&whole, &w, &images, Mode::Eval).unwrap().total;
         golden::assert_close(entry.name, &cut, &uncut, 1e-6);

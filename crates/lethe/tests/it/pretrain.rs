@@ -5,16 +5,7 @@ use std::time::{Duration, Instant};
 
 use lethe::run::{Kind, MetricRow};
 
-use crate::support::{lethe_err, lethe_ok, temp_dir, text};
-
-/// A file for `--config` with heads that train in no time.
-pub(crate) fn small_head(method: &str) -> &'static str {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("small-{method}.toml"));
-    let predictor = if method == "byol" { "pred_hidden_dim = 32\n" } else { "" };
-    let settings = format!("[method_settings]\nproj_hidden_dim = 32\nproj_output_dim = 16\n{predictor}");
-    lethe::files::write_atomically(&path, settings.as_bytes()).unwrap();
-    Box::leak(path.to_str().unwrap().into())
-}
+use crate::support::{lethe_err, lethe_ok, small_head, temp_dir, text};
 
 /// A small run that takes a second or two.
 fn small_run<'a>(method: &'a str, out: &'a str, epochs: &'a str) -> Vec<&'a str> {

@@ -3,13 +3,14 @@
 use std::ops::ControlFlow;
 
 use lethe::encoders::{EncoderSpec, Part, Stem};
-use lethe::methods;
+use lethe::methods::{self, Views};
 use lethe::nn::Weights;
 use lethe::rng::{Purpose, once};
 use lethe::undo::{Batches, Event, REPAIRS, Settings, Snapshot, StepRow, Subject, Undone, undo};
 use tch::{Kind, Tensor};
 
 use crate::golden::{assert_close, load};
+use crate::support::small_settings;
 use crate::undo::{Case, bits, flat, parameters};
 
 /// Two other checkpoints of the same encoder.
@@ -30,10 +31,10 @@ fn others(case: &Case) -> Vec<Snapshot> {
 }
 
 /// Repairs on `batches`, the same in every epoch.
-fn repaired(subject: &Subject, settings: &Settings, batches: &[Vec<Tensor>]) -> (Undone, Vec<StepRow>) {
+fn repaired(subject: &Subject, settings: &Settings, batches: &[Views]) -> (Undone, Vec<StepRow>) {
     let mut rows = Vec::new();
-    let mut epoch = |_| -> Box<dyn Iterator<Item = lethe::Result<Vec<Tensor>>>> {
-        Box::new(batches.iter().map(|views| Ok(views.iter().map(Tensor::shallow_clone).collect())))
+    let mut epoch = |_| -> Box<dyn Iterator<Item = lethe::Result<Views>>> {
+        Box::new(batches.iter().map(|views| Ok(views.map(Tensor::shallow_clone))))
     };
     let batches = Batches { per_epoch: batches.len() as u64, epoch: &mut epoch, held_out: None };
     let undone = undo(subject, settings, batches, None, &mut |event| {
@@ -50,8 +51,7 @@ fn by_name(case: &Case, others: &[Snapshot], repair: &str, epochs: u32) -> (Undo
     // Distillation and the earlier checkpoint look at one.
     let others = if repair == "average" { others } else { &others[..1] };
     let settings = Settings { repair: repair.into(), epochs, ..Settings::default() };
-    let batches =
-        [case.views.iter().map(Tensor::shallow_clone).collect(), case.views.iter().map(|x| x * 0.5).collect()];
+    let batches = [case.views.map(Tensor::shallow_clone), case.views.map(|x| x * 0.5)];
     repaired(&Subject { others, ..case.subject() }, &settings, &batches)
 }
 
@@ -78,7 +78,7 @@ mod against_pytorch {
         Snapshot { weights: of(names), head: of(&head) }
     }
 
-    fn golden() -> (Weights, Case, Vec<Snapshot>, Vec<Vec<Tensor>>) {
+    fn golden() -> (Weights, Case, Vec<Snapshot>, Vec<Views>) {
         let tensors = load("repairs");
         let encoder = EncoderSpec::new("resnet18-w2", Stem::Cifar).build().unwrap();
         let table =
@@ -88,8 +88,8 @@ mod against_pytorch {
         let mut all: Vec<Snapshot> = (0..3).map(|i| snapshot(&tensors, i, &names)).collect();
         let Snapshot { weights, head } = all.remove(0);
         let images = tensors.get("images").to_kind(Kind::Double);
-        let batches: Vec<Vec<Tensor>> = images.unbind(0).iter().map(|views| views.unbind(0)).collect();
-        let views = batches[0].iter().map(Tensor::shallow_clone).collect();
+        let batches: Vec<Views> = images.unbind(0).iter().map(|views| views.unbind(0).into()).collect();
+        let views = batches[0].map(Tensor::shallow_clone);
         (tensors, Case { encoder, method, weights, head, views }, all, batches)
     }
 
@@ -170,7 +170,7 @@ fn reinit_draws_the_last_stage_and_the_head_anew_and_leaves_the_stage_before() {
     let case = Case::simclr(Kind::Float, 8);
     // So small a rate that the start shows.
     let settings = Settings { repair: "reinit".into(), lr: 1e-12, epochs: 1, ..Settings::default() };
-    let views = case.views.iter().map(Tensor::shallow_clone).collect();
+    let views = case.views.map(Tensor::shallow_clone);
     let (undone, _) = repaired(&case.subject(), &settings, &[views]);
     let far = |before: &Weights, after: &Weights, name: &str| {
         ((after.get(name) - before.get(name)).norm() / before.get(name).norm()).double_value(&[])
@@ -183,7 +183,7 @@ fn reinit_draws_the_last_stage_and_the_head_anew_and_leaves_the_stage_before() {
     assert!(far(&case.weights, &undone.weights, "layer4.1.conv2.weight") > 1.0);
     assert!(far(&case.head, &undone.head, "projector.0.weight") > 1.0);
     let settings = Settings { seed: 1, ..settings };
-    let (other, _) = repaired(&case.subject(), &settings, &[case.views.iter().map(Tensor::shallow_clone).collect()]);
+    let (other, _) = repaired(&case.subject(), &settings, &[case.views.map(Tensor::shallow_clone)]);
     assert!(far(&other.weights, &undone.weights, "layer4.1.conv2.weight") > 1.0, "it follows the seed");
 }
 
@@ -195,7 +195,7 @@ fn distillation_holds_the_stages_to_the_teacher() {
         let distance = |weight| {
             let settings =
                 Settings { repair: repair.into(), distill_weight: weight, lr: 3e-3, epochs: 12, ..Settings::default() };
-            let views = case.views.iter().map(Tensor::shallow_clone).collect();
+            let views = case.views.map(Tensor::shallow_clone);
             let (_, rows) = repaired(&Subject { others: &others[..1], ..case.subject() }, &settings, &[views]);
             rows.last().unwrap().terms["distance"]
         };
@@ -206,9 +206,8 @@ fn distillation_holds_the_stages_to_the_teacher() {
 
 #[test]
 fn every_method_can_be_repaired_in_every_way() {
-    let small = toml::toml! { proj_hidden_dim = 16 proj_output_dim = 8 };
     for entry in methods::METHODS {
-        let case = Case::random(entry.name, small.clone(), Kind::Float, 8);
+        let case = Case::random(entry.name, small_settings(entry.name), Kind::Float, 8);
         let others = others(&case);
         for repair in REPAIRS {
             let (undone, rows) = by_name(&case, &others, repair.name, 1);
@@ -273,7 +272,7 @@ mod compute {
         let others = others(&case);
         let steps = |repair: &str, passes| {
             let settings = Settings { repair: repair.into(), passes: Some(passes), ..Settings::default() };
-            let views = || case.views.iter().map(Tensor::shallow_clone).collect();
+            let views = || case.views.map(Tensor::shallow_clone);
             let subject = Subject { others: &others[..1], ..case.subject() };
             let (undone, rows) = repaired(&subject, &settings, &[views(), views(), views()]);
             assert!(undone.passes <= f64::from(passes) && rows.len() as u64 == undone.steps, "{repair}");

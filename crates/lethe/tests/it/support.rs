@@ -24,6 +24,26 @@ pub(crate) fn lethe_err(args: &[&str], code: i32) -> String {
     stderr
 }
 
+/// The hyper-parameters of a method, of which sizes are cut down to what a small encoder and batch can do.
+pub(crate) fn small_settings(method: &str) -> toml::Table {
+    let mut table = (lethe::methods::find(method).unwrap().build)(&toml::Table::new()).unwrap().settings();
+    for (key, value) in &mut table {
+        let small = if key.ends_with("output_dim") { 12 } else { 24 };
+        if let toml::Value::Integer(size) = value {
+            *size = small.min(*size);
+        }
+    }
+    table
+}
+
+/// A configuration that holds them, in a file.
+pub(crate) fn small_head(method: &str) -> &'static str {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("small-{method}.toml"));
+    let table = toml::Table::from_iter([("method_settings".to_owned(), small_settings(method).into())]);
+    lethe::files::write_atomically(&path, table.to_string().as_bytes()).unwrap();
+    Box::leak(path.to_str().unwrap().into())
+}
+
 /// A folder that is removed at the end of the test.
 pub(crate) fn temp_dir() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary folder")

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use lethe::encoders::{Encoder, EncoderSpec, Part, Stem};
-use lethe::methods::{self, Method};
+use lethe::methods::{self, Method, Views};
 use lethe::nn::{Gradients, Mode, Weights, is_buffer};
 use lethe::rng::{Purpose, once};
 use lethe::undo::alignment::{Divergence, alignment};
@@ -18,6 +18,7 @@ use lethe::undo::{
 use tch::{Device, Kind, Tensor};
 
 use crate::golden::{assert_close, load, relative_error};
+use crate::support::small_settings;
 
 const ROUNDING: f64 = 1e-9;
 
@@ -27,7 +28,7 @@ pub(crate) struct Case {
     pub(crate) method: Box<dyn Method>,
     pub(crate) weights: Weights,
     pub(crate) head: Weights,
-    pub(crate) views: Vec<Tensor>,
+    pub(crate) views: Views,
 }
 
 impl Case {
@@ -38,7 +39,7 @@ impl Case {
         let mut rng = once(7, Purpose::Init);
         let weights = encoder.init(&mut rng).to_kind(kind);
         let head = method.init(Part::whole(encoder.as_ref()).dim(), &mut rng).to_kind(kind);
-        let views = (0..2).map(|view| noise(&[n, 3, 16, 16], view).to_kind(kind)).collect();
+        let views = (0..2).map(|view| noise(&[n, 3, 16, 16], view).to_kind(kind)).collect::<Vec<_>>().into();
         Self { encoder, method, weights, head, views }
     }
 
@@ -64,16 +65,16 @@ impl Case {
         w
     }
 
-    fn early(&self, part: &Part) -> Vec<Tensor> {
+    fn early(&self, part: &Part) -> Views {
         let w = self.weights.frozen();
-        tch::no_grad(|| self.views.iter().map(|x| part.forward(&w, x, Mode::Eval)).collect())
+        tch::no_grad(|| self.views.map(|x| part.forward(&w, x, Mode::Eval)))
     }
 
     /// Repairs on the same views again and again.
     fn undo(&self, settings: &Settings) -> (Undone, Vec<StepRow>) {
         let mut rows = Vec::new();
-        let mut epoch = |_| -> Box<dyn Iterator<Item = lethe::Result<Vec<Tensor>>>> {
-            Box::new(std::iter::once(Ok(self.views.iter().map(Tensor::shallow_clone).collect())))
+        let mut epoch = |_| -> Box<dyn Iterator<Item = lethe::Result<Views>>> {
+            Box::new(std::iter::once(Ok(self.views.map(Tensor::shallow_clone))))
         };
         let batches = Batches { per_epoch: 1, epoch: &mut epoch, held_out: None };
         let undone = undo(&self.subject(), settings, batches, None, &mut |event| {
@@ -167,7 +168,7 @@ mod against_pytorch {
             .into_iter()
             .map(|name| (name.clone(), head.get(&name).shallow_clone()))
             .collect();
-        let views = tensors.get("views").to_kind(Kind::Double).unbind(0);
+        let views = tensors.get("views").to_kind(Kind::Double).unbind(0).into();
         Golden { tensors, case: Case { encoder, method, weights, head, views }, settings }
     }
 
@@ -182,7 +183,7 @@ mod against_pytorch {
         let Golden { tensors, case, settings } = golden();
         let (front, late) = Part::cut(case.encoder.as_ref(), "stage2").unwrap();
         let early = case.early(&front);
-        assert_close("early features", &Tensor::stack(&early, 0), tensors.get("early"), ROUNDING);
+        assert_close("early features", &Tensor::stack(&early.inputs, 0), tensors.get("early"), ROUNDING);
         let problem =
             Problem { method: case.method.as_ref(), late: &late, settings: &settings, teacher: None, held_out: None };
         let w = case.late_weights(&late);
@@ -714,7 +715,7 @@ mod switches {
     use super::*;
 
     /// Gradient of one step of a repair at the weights of `case`.
-    fn step(case: &Case, settings: &Settings, held_out: Option<&[Tensor]>) -> Gradients {
+    fn step(case: &Case, settings: &Settings, held_out: Option<&Views>) -> Gradients {
         let (front, late) = Part::cut(case.encoder.as_ref(), "stage2").unwrap();
         let problem = Problem { method: case.method.as_ref(), late: &late, settings, teacher: None, held_out };
         let w = case.late_weights(&late);
@@ -723,10 +724,11 @@ mod switches {
         (training.step)(&problem, &w, &Batch { images: &early, early: &early }).unwrap().gradients
     }
 
-    fn other_early(case: &Case) -> Vec<Tensor> {
+    fn other_early(case: &Case) -> Views {
         let (front, _) = Part::cut(case.encoder.as_ref(), "stage2").unwrap();
         let w = case.weights.frozen();
-        (0..2).map(|i| front.forward(&w, &noise(&[8, 3, 16, 16], 50 + i), Mode::Eval)).collect()
+        let view = |i: u32| front.forward(&w, &noise(&[8, 3, 16, 16], 50 + i), Mode::Eval);
+        vec![view(0), view(1)].into()
     }
 
     #[test]
@@ -734,7 +736,7 @@ mod switches {
         let case = Case::simclr(Kind::Double, 8);
         let base = || Settings { beta: 1.0, lambda: 0.5, inner_steps: 2, batch_size: 8, ..Settings::default() };
         let held_out = other_early(&case);
-        let with = |settings: &Settings, held: bool| step(&case, settings, held.then_some(held_out.as_slice()));
+        let with = |settings: &Settings, held: bool| step(&case, settings, held.then_some(&held_out));
         let (plain, held) = (with(&base(), false), with(&base(), true));
         assert!(difference(&with(&base(), false), &plain) == 0.0, "a step repeats");
         assert!(difference(&held, &plain) > 1e-2, "held-out images");
@@ -774,7 +776,7 @@ mod switches {
             ..Settings::default()
         };
         let mode = Mode::TrainKeepStats;
-        let of = |views: &[Tensor]| views.iter().map(|x| late.represent(&w, x, mode)).collect::<Vec<_>>();
+        let of = |views: &Views| views.inputs.iter().map(|x| late.represent(&w, x, mode)).collect::<Vec<_>>();
         let (training, unseen) = (of(&early), of(&held_out));
         let reduction = pair_coding_rate_reduction(&unseen[0], &unseen[1], settings.eps2).unwrap();
         let distance = moment_distance(&Tensor::cat(&training, 0), &Tensor::cat(&unseen, 0));
@@ -830,12 +832,11 @@ mod switches {
         let jpegs = crate::support::jpegs();
         let dataset = lethe::data::open(crate::support::text(&jpegs.join("train"))).unwrap();
         for entry in methods::METHODS {
-            let small = toml::toml! { proj_hidden_dim = 32 proj_output_dim = 16 };
-            let mut case = Case::random(entry.name, small, Kind::Float, 2);
+            let mut case = Case::random(entry.name, small_settings(entry.name), Kind::Float, 2);
             let augment = augmentation(entry.recipe.augmentation, 32, Normalize::named("cifar10").unwrap()).unwrap();
             let settings = LoaderSettings { batch_size: 32, order: Order::Shuffled, ..LoaderSettings::default() };
             let loader = Loader::new(dataset.clone(), augment, settings).unwrap();
-            case.views = loader.epoch(0, 0).next().unwrap().unwrap().tensors(Device::Cpu, Kind::Float);
+            case.views = Views::of(&loader.epoch(0, 0).next().unwrap().unwrap(), Device::Cpu, Kind::Float);
             for repair in ["umm", "joint"] {
                 let settings =
                     Settings { repair: repair.into(), epochs: 1, groups: Groups::KMeans(4), ..Settings::default() };
@@ -870,11 +871,10 @@ mod the_loop {
 
     #[test]
     fn every_method_and_hypergradient_runs_in_both_precisions() {
-        let small = toml::toml! { proj_hidden_dim = 16 proj_output_dim = 8 };
         for entry in methods::METHODS {
             for hypergradient in hypergradient::HYPERGRADIENTS {
                 for kind in [Kind::Float, Kind::Double] {
-                    let case = Case::random(entry.name, small.clone(), kind, 8);
+                    let case = Case::random(entry.name, small_settings(entry.name), kind, 8);
                     let settings = Settings {
                         hypergradient: hypergradient.name.into(),
                         split: "stage3".into(),
@@ -911,9 +911,9 @@ mod the_loop {
     #[test]
     fn a_number_that_is_not_finite_stops_it_with_the_last_good_weights() {
         let case = Case::simclr(Kind::Float, 8);
-        let mut epoch = |epoch: u32| -> Box<dyn Iterator<Item = lethe::Result<Vec<Tensor>>>> {
+        let mut epoch = |epoch: u32| -> Box<dyn Iterator<Item = lethe::Result<Views>>> {
             let scale = if epoch == 14 { f64::NAN } else { 1.0 };
-            Box::new(std::iter::once(Ok(case.views.iter().map(|x| x * scale).collect())))
+            Box::new(std::iter::once(Ok(case.views.map(|x| x * scale))))
         };
         let batches = Batches { per_epoch: 1, epoch: &mut epoch, held_out: None };
         let settings = Settings { epochs: 40, ..Settings::default() };
@@ -938,8 +938,8 @@ mod the_loop {
     #[test]
     fn who_watches_may_end_it_after_an_epoch() {
         let case = Case::simclr(Kind::Float, 8);
-        let mut epoch = |_| -> Box<dyn Iterator<Item = lethe::Result<Vec<Tensor>>>> {
-            Box::new((0..2).map(|_| Ok(case.views.iter().map(Tensor::shallow_clone).collect())))
+        let mut epoch = |_| -> Box<dyn Iterator<Item = lethe::Result<Views>>> {
+            Box::new((0..2).map(|_| Ok(case.views.map(Tensor::shallow_clone))))
         };
         let batches = Batches { per_epoch: 2, epoch: &mut epoch, held_out: None };
         let settings = Settings { repair: "continue".into(), epochs: 5, ..Settings::default() };

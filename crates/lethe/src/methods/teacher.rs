@@ -1,0 +1,29 @@
+//! A teacher that follows the student: an exponential moving average of its weights, under `teacher.`.
+
+use crate::nn::Weights;
+
+const PREFIX: &str = "teacher.";
+
+/// Makes the teacher a copy of the student in `w`, without what is under the prefixes `without`.
+pub(super) fn copy(w: &mut Weights, without: &[&str]) {
+    let left_out = |name: &str| without.iter().chain(&[PREFIX, "memory."]).any(|prefix| name.starts_with(prefix));
+    let student = w.filter(|name| !left_out(name));
+    w.extend(student.frozen_copy().prefixed(PREFIX));
+}
+
+/// `base` at the start, rising to `end` along a cosine.
+pub(super) fn momentum(base: f64, end: f64, progress: f64) -> f64 {
+    end - (end - base) * ((std::f64::consts::PI * progress).cos() + 1.0) / 2.0
+}
+
+/// teacher = tau teacher + (1 - tau) student, for parameters; running statistics are the teacher's own.
+pub(super) fn follow(w: &Weights, tau: f64) {
+    tch::no_grad(|| {
+        for (name, teacher) in w.under(PREFIX).iter() {
+            let student = w.get(name);
+            if student.requires_grad() {
+                let _ = teacher.shallow_clone().lerp_(student, 1.0 - tau);
+            }
+        }
+    });
+}
