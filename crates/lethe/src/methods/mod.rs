@@ -3,16 +3,25 @@
 //! A new method is one file and one line in [`METHODS`].
 
 mod byol;
+mod dcl;
 pub mod heads;
 mod memory;
+mod moco_v2;
+mod moco_v3;
+mod nnclr;
+mod relic;
+mod ressl;
 mod simclr;
+mod supcon;
+mod supervised;
 mod teacher;
 mod vicreg;
 mod views;
 
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
+use tch::{Kind, Reduction, Tensor};
 
+use crate::data::Dataset;
 use crate::encoders::Part;
 use crate::error::{Error, Result};
 use crate::nn::{Mode, Weights};
@@ -20,8 +29,16 @@ use crate::rng::Rng;
 use crate::views::{Augmentation, Normalize, augmentation as augmentation_of};
 
 pub use byol::{Byol, distance as byol_distance};
+pub use dcl::{Dcl, Dclw, dcl};
 pub use memory::{Memory, remember};
+pub use moco_v2::{MoCoV2, info_nce};
+pub use moco_v3::{MoCoV3, contrast as moco_v3_contrast};
+pub use nnclr::{NnClr, nearest as nearest_in_support, nnclr};
+pub use relic::{Relic, relic};
+pub use ressl::{ReSsl, relation};
 pub use simclr::{SimClr, nt_xent};
+pub use supcon::{SupCon, supcon};
+pub use supervised::Supervised;
 pub use vicreg::{VicReg, vicreg};
 pub use views::Views;
 
@@ -57,6 +74,14 @@ impl Loss {
 pub trait Method: Send + Sync {
     /// The hyper-parameters, as written to `config.toml`.
     fn settings(&self) -> toml::Table;
+
+    /// Takes from the images what its settings leave to them.
+    ///
+    /// # Errors
+    /// When it cannot be trained on batches of so many of them.
+    fn prepare(&mut self, _images: &dyn Dataset, _batch_size: usize) -> Result<()> {
+        Ok(())
+    }
 
     /// Fresh heads for representations of dimension `dim`.
     fn init(&self, dim: i64, rng: &mut Rng) -> Weights;
@@ -107,7 +132,20 @@ impl Entry {
     }
 }
 
-pub const METHODS: &[Entry] = &[simclr::ENTRY, byol::ENTRY, vicreg::ENTRY];
+pub const METHODS: &[Entry] = &[
+    simclr::ENTRY,
+    moco_v2::ENTRY,
+    moco_v3::ENTRY,
+    byol::ENTRY,
+    vicreg::ENTRY,
+    ressl::ENTRY,
+    nnclr::ENTRY,
+    dcl::DCL,
+    dcl::DCLW,
+    relic::ENTRY,
+    supcon::ENTRY,
+    supervised::ENTRY,
+];
 
 /// # Errors
 /// When there is no method of this name; the hint lists them.
@@ -133,7 +171,21 @@ fn to_settings<M: Serialize>(method: &M) -> toml::Table {
 /// Losses are computed in f32 or better, whatever the network's precision.
 fn full_precision(x: &Tensor) -> Tensor {
     match x.kind() {
-        tch::Kind::BFloat16 | tch::Kind::Half => x.to_kind(tch::Kind::Float),
+        Kind::BFloat16 | Kind::Half => x.to_kind(Kind::Float),
         _ => x.shallow_clone(),
     }
+}
+
+/// The mean cross-entropy of column i of `[n, n]` logits in row i.
+fn own_of_batch(logits: &Tensor) -> Tensor {
+    let own = Tensor::arange(logits.size()[0], (Kind::Int64, logits.device()));
+    logits.cross_entropy_loss(&own, None::<&Tensor>, Reduction::Mean, -100, 0.0)
+}
+
+/// The labels, which `method` cannot do without.
+fn expect_labels<T>(method: &str, labels: Option<T>) -> Result<T> {
+    labels.ok_or_else(|| {
+        Error::usage(format!("{method}: the images have no labels"))
+            .hint("name images with labels, such as a folder of folders of images, or choose a method without them")
+    })
 }

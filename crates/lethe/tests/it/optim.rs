@@ -54,5 +54,5 @@ fn clipping_scales_the_joint_norm_and_leaves_small_gradients() {
 
 #[test]
 fn an_unknown_optimizer_is_refused_with_the_choices() {
-    assert!(build("adam", 0.0).err().unwrap().hint.unwrap().contains("sgd, adamw, lars"));
+    assert!(build("adagrad", 0.0).err().unwrap().hint.unwrap().contains("sgd, adam, adamw, lars"));
 }
