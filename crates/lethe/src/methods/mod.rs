@@ -4,6 +4,7 @@
 
 mod byol;
 mod dcl;
+mod dino;
 pub mod heads;
 mod memory;
 mod moco_v2;
@@ -12,8 +13,10 @@ mod nnclr;
 mod relic;
 mod ressl;
 mod simclr;
+mod simdino;
 mod supcon;
 mod supervised;
+mod swav;
 mod teacher;
 mod vicreg;
 mod views;
@@ -30,6 +33,7 @@ use crate::views::{Augmentation, Normalize, augmentation as augmentation_of};
 
 pub use byol::{Byol, distance as byol_distance};
 pub use dcl::{Dcl, Dclw, dcl};
+pub use dino::Dino;
 pub use memory::{Memory, remember};
 pub use moco_v2::{MoCoV2, info_nce};
 pub use moco_v3::{MoCoV3, contrast as moco_v3_contrast};
@@ -37,8 +41,10 @@ pub use nnclr::{NnClr, nearest as nearest_in_support, nnclr};
 pub use relic::{Relic, relic};
 pub use ressl::{ReSsl, relation};
 pub use simclr::{SimClr, nt_xent};
+pub use simdino::{SimDino, simdino};
 pub use supcon::{SupCon, supcon};
 pub use supervised::Supervised;
+pub use swav::{SwAv, sinkhorn, swapped_prediction};
 pub use vicreg::{VicReg, vicreg};
 pub use views::Views;
 
@@ -138,11 +144,14 @@ pub const METHODS: &[Entry] = &[
     moco_v3::ENTRY,
     byol::ENTRY,
     vicreg::ENTRY,
+    swav::ENTRY,
+    dino::ENTRY,
     ressl::ENTRY,
     nnclr::ENTRY,
     dcl::DCL,
     dcl::DCLW,
     relic::ENTRY,
+    simdino::ENTRY,
     supcon::ENTRY,
     supervised::ENTRY,
 ];
