@@ -37,7 +37,7 @@ pub use relic::{Relic, relic};
 pub use ressl::{ReSsl, relation};
 pub use simclr::{SimClr, nt_xent};
 pub use supcon::{SupCon, supcon};
-pub use supervised::Supervised;
+pub use supervised::{Supervised, classification};
 pub use vicreg::{VicReg, vicreg};
 pub use views::Views;
 

@@ -35,13 +35,7 @@ pub struct NnClr {
 
 impl Default for NnClr {
     fn default() -> Self {
-        Self {
-            temperature: 0.2,
-            proj_hidden_dim: 2048,
-            proj_output_dim: 256,
-            pred_hidden_dim: 4096,
-            queue_size: 65536,
-        }
+        Self { temperature: 0.2, proj_hidden_dim: 2048, proj_output_dim: 256, pred_hidden_dim: 4096, queue_size: 65536 }
     }
 }
 

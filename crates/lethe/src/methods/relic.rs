@@ -65,8 +65,7 @@ impl Method for Relic {
         let keys = teacher::projections(net, w, views, mode);
         let (representations, projections) = heads::project(net, w, &views.inputs, mode);
         let projections: Vec<Tensor> = projections.iter().map(full_precision).collect();
-        let [contrast, invariance] =
-            relic([&projections[0], &projections[1]], [&keys[0], &keys[1]], self.temperature);
+        let [contrast, invariance] = relic([&projections[0], &projections[1]], [&keys[0], &keys[1]], self.temperature);
         let total = &contrast + self.alpha * &invariance;
         let terms = vec![("contrast", contrast), ("invariance", invariance)];
         Ok(Loss { total, terms, representations, projections, memory: Vec::new() })

@@ -4,7 +4,9 @@
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-use super::{Entry, Loss, Memory, Method, Recipe, Views, from_settings, full_precision, heads, memory, teacher, to_settings};
+use super::{
+    Entry, Loss, Memory, Method, Recipe, Views, from_settings, full_precision, heads, memory, teacher, to_settings,
+};
 use crate::data::Dataset;
 use crate::encoders::Part;
 use crate::error::Result;

@@ -306,8 +306,9 @@ fn takes_place_of(found: &Weights, fresh: &Weights, dim: i64) -> bool {
         let theirs = found.find(name);
         let place_in_chain = name.split('.').nth(1).and_then(|place| place.parse::<usize>().ok());
         match place_in_chain {
-            Some(0) if !remembers && ours.dim() == 2 => theirs
-                .is_some_and(|theirs| theirs.dim() == 2 && (ours.size()[1] != dim || theirs.size()[1] == dim)),
+            Some(0) if !remembers && ours.dim() == 2 => {
+                theirs.is_some_and(|theirs| theirs.dim() == 2 && (ours.size()[1] != dim || theirs.size()[1] == dim))
+            }
             Some(_) if !remembers => true,
             _ => theirs.is_some_and(|theirs| theirs.size() == ours.size()),
         }
