@@ -43,7 +43,7 @@ pub use ressl::{ReSsl, relation};
 pub use simclr::{SimClr, nt_xent};
 pub use simdino::{SimDino, simdino};
 pub use supcon::{SupCon, supcon};
-pub use supervised::Supervised;
+pub use supervised::{Supervised, classification};
 pub use swav::{SwAv, sinkhorn, swapped_prediction};
 pub use vicreg::{VicReg, vicreg};
 pub use views::Views;
@@ -134,7 +134,7 @@ impl Entry {
             return Ok(());
         }
         Err(Error::usage(format!("{} compares two views of an image, this augmentation gives one", self.name))
-            .hint(format!("its own is {}", self.recipe.augmentation)))
+            .hint(format!("--augmentation {} is its own", self.recipe.augmentation)))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Supervised classification by a linear layer on the representation. With labels: a reference for methods without.
 
 use serde::{Deserialize, Serialize};
-use tch::{Reduction, Tensor};
+use tch::{Kind, Reduction, Tensor};
 
 use super::{Entry, Loss, Method, Recipe, Views, expect_labels, from_settings, full_precision, to_settings};
 use crate::data::Dataset;
@@ -53,10 +53,7 @@ impl Method for Supervised {
         let representations: Vec<Tensor> = views.inputs.iter().map(|x| net.represent(w, x, mode)).collect();
         let classify = |r| full_precision(&nn::linear(w, "classifier", r));
         let logits: Vec<Tensor> = representations.iter().map(classify).collect();
-        let of_view =
-            |logits: &Tensor| logits.f_cross_entropy_loss(labels, None::<&Tensor>, Reduction::Mean, -100, 0.0);
-        let of_views = logits.iter().map(of_view).collect::<std::result::Result<Vec<_>, _>>()?;
-        let total = Tensor::stack(&of_views, 0).mean(None);
+        let total = classification(&logits, labels)?;
         Ok(Loss {
             terms: vec![("cross_entropy", total.shallow_clone())],
             total,
@@ -65,4 +62,14 @@ impl Method for Supervised {
             memory: Vec::new(),
         })
     }
+}
+
+/// The mean over views of the mean cross-entropy of the classes `[n]` by logits `[n, classes]`.
+///
+/// # Errors
+/// When a class is none of those that there are logits for.
+pub fn classification(logits: &[Tensor], labels: &Tensor) -> Result<Tensor> {
+    let of_view = |logits: &Tensor| logits.f_cross_entropy_loss(labels, None::<&Tensor>, Reduction::Mean, -100, 0.0);
+    let of_views = logits.iter().map(of_view).collect::<std::result::Result<Vec<_>, _>>()?;
+    Ok(Tensor::stack(&of_views, 0).mean(None::<Kind>))
 }

@@ -91,7 +91,7 @@ for n, k in [(8, 5), (6, 24)]:
 
 WIDTH, N, HIDDEN, OUT, PROTOTYPES, QUEUE, STEPS = 2, 4, 12, 6, 7, 10, 5
 EPOCHS = [0.0, 0.5, 1.0, 1.5, 2.0]
-LR = {"swav": 0.05, "dino": 0.5, "simdino": 0.2}
+LR = {"swav": 0.05, "dino": 0.05, "simdino": 0.2}
 BASE_TAU = 0.9
 views = [torch.randn(N, 3, 8, 8).float().double() for _ in range(2)] + [torch.randn(N, 3, 6, 6).float().double() for _ in range(2)]
 for i, view in enumerate(views):
@@ -140,9 +140,12 @@ def trained(net):
 
 
 def sampled(values):
-    """Every 16th value of all parameters in a row, and their norm."""
+    """Every 64th value of all parameters in a row, and their norm."""
     values = torch.cat([v.detach().flatten() for v in values])
-    return torch.cat([values[::16], values.norm()[None]])
+    return torch.cat([values[::64], values.norm()[None]])
+
+
+encoder = {}  # one for all three
 
 
 def steps(method):
@@ -155,9 +158,12 @@ def steps(method):
             nn.init.uniform_(module.bias, -0.2, 0.2)
     # To values that float32 holds too, as which they are stored.
     net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in net.state_dict().items()})
+    encoder.update({name: value.clone() for name, value in net.state_dict().items() if not name.startswith("pro") and name not in encoder})
+    net.load_state_dict({**net.state_dict(), **encoder})
     for name, value in net.state_dict().items():
-        out[f"{method}/weights/{name}"] = value.float() if value.is_floating_point() else value
-    queues = F.normalize(torch.randn(2, QUEUE, OUT)).float().double()
+        of = method if name.startswith("pro") else "encoder"
+        out[f"{of}/weights/{name}"] = value.float() if value.is_floating_point() else value.clone()
+    queues = F.normalize(torch.randn(2, QUEUE, OUT), dim=2).float().double()
     for i, queue in enumerate(queues if method == "swav" else []):
         out[f"{method}/weights/memory.queue{i + 1}"] = queue.float()
     teacher = copy.deepcopy(net)
