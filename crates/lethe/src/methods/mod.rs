@@ -3,6 +3,7 @@
 //! A new method is one file and one line in [`METHODS`].
 
 mod byol;
+pub mod coding_rate;
 pub mod heads;
 mod memory;
 mod simclr;
