@@ -7,8 +7,18 @@ use crate::rng::Rng;
 
 #[derive(Debug, Clone, Copy)]
 pub enum Layer {
-    Linear { input: i64, output: i64 },
+    Linear {
+        input: i64,
+        output: i64,
+    },
+    /// Without a bias.
+    PlainLinear {
+        input: i64,
+        output: i64,
+    },
     BatchNorm(i64),
+    /// Without scale and shift.
+    PlainBatchNorm(i64),
     Relu,
 }
 
@@ -24,13 +34,27 @@ pub fn mlp(dims: &[i64]) -> Vec<Layer> {
     layers
 }
 
+/// The same without the biases, which batch-norm takes the effect from in all layers but the last.
+pub fn plain_mlp(dims: &[i64]) -> Vec<Layer> {
+    let plain = |layer| match layer {
+        Layer::Linear { input, output } => Layer::PlainLinear { input, output },
+        other => other,
+    };
+    mlp(dims).into_iter().map(plain).collect()
+}
+
 pub fn init(prefix: &str, layers: &[Layer], rng: &mut Rng) -> Weights {
     let mut w = Weights::new();
     for (i, layer) in layers.iter().enumerate() {
         let name = format!("{prefix}.{i}");
         match *layer {
             Layer::Linear { input, output } => w.extend(nn::linear_init(&name, input, output, true, rng)),
+            Layer::PlainLinear { input, output } => w.extend(nn::linear_init(&name, input, output, false, rng)),
             Layer::BatchNorm(channels) => w.extend(nn::batch_norm_init(&name, channels)),
+            Layer::PlainBatchNorm(channels) => {
+                let affine = [format!("{name}.weight"), format!("{name}.bias")];
+                w.extend(nn::batch_norm_init(&name, channels).filter(|part| !affine.iter().any(|name| name == part)));
+            }
             Layer::Relu => {}
         }
     }

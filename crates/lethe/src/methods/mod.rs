@@ -2,14 +2,22 @@
 //!
 //! A new method is one file and one line in [`METHODS`].
 
+mod barlow_twins;
 mod byol;
 pub mod coding_rate;
+pub mod corinfomax;
+mod emp_ssl;
 pub mod heads;
+mod mec;
 mod memory;
+mod mmcr;
 mod simclr;
+mod simsiam;
 mod teacher;
+pub mod tico;
 mod vicreg;
 mod views;
+mod w_mse;
 
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
@@ -19,11 +27,19 @@ use crate::error::{Error, Result};
 use crate::nn::{Mode, Weights};
 use crate::rng::Rng;
 
+pub use barlow_twins::{BarlowTwins, barlow_twins};
 pub use byol::{Byol, distance as byol_distance};
+pub use corinfomax::CorInfoMax;
+pub use emp_ssl::{EmpSsl, emp_ssl};
+pub use mec::{Mec, code_length};
 pub use memory::{Memory, remember};
+pub use mmcr::{Mmcr, mmcr};
 pub use simclr::{SimClr, nt_xent};
+pub use simsiam::{SimSiam, negative_cosine};
+pub use tico::{TiCo, tico};
 pub use vicreg::{VicReg, vicreg};
 pub use views::Views;
+pub use w_mse::{WMse, w_mse};
 
 /// What a loss gives back; everything stays on the device, in the graph, until it is logged.
 pub struct Loss {
@@ -94,7 +110,19 @@ pub struct Entry {
     pub build: fn(&toml::Table) -> Result<Box<dyn Method>>,
 }
 
-pub const METHODS: &[Entry] = &[simclr::ENTRY, byol::ENTRY, vicreg::ENTRY];
+pub const METHODS: &[Entry] = &[
+    simclr::ENTRY,
+    byol::ENTRY,
+    simsiam::ENTRY,
+    barlow_twins::ENTRY,
+    vicreg::ENTRY,
+    w_mse::ENTRY,
+    mec::ENTRY,
+    corinfomax::ENTRY,
+    mmcr::ENTRY,
+    emp_ssl::ENTRY,
+    tico::ENTRY,
+];
 
 /// # Errors
 /// When there is no method of this name; the hint lists them.

@@ -1,6 +1,10 @@
 //! A teacher that follows the student: an exponential moving average of its weights, under `teacher.`.
 
-use crate::nn::Weights;
+use tch::Tensor;
+
+use super::{Views, full_precision, heads};
+use crate::encoders::Part;
+use crate::nn::{Mode, Weights};
 
 const PREFIX: &str = "teacher.";
 
@@ -9,6 +13,15 @@ pub(super) fn copy(w: &mut Weights, without: &[&str]) {
     let left_out = |name: &str| without.iter().chain(&[PREFIX, "memory."]).any(|prefix| name.starts_with(prefix));
     let student = w.filter(|name| !left_out(name));
     w.extend(student.frozen_copy().prefixed(PREFIX));
+}
+
+/// The teacher's projections `[n, p]` of every view, as constants.
+pub(super) fn projections(net: &Part, w: &Weights, views: &Views, mode: Mode) -> Vec<Tensor> {
+    let teacher = w.under(PREFIX);
+    let project = |x: &Tensor| {
+        full_precision(&heads::forward(&teacher, "projector", &net.represent(&teacher, &x.detach(), mode), mode))
+    };
+    tch::no_grad(|| views.inputs.iter().map(project).collect())
 }
 
 /// `base` at the start, rising to `end` along a cosine.
