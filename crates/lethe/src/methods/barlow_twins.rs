@@ -46,9 +46,8 @@ impl Method for BarlowTwins {
     }
 
     fn loss(&self, net: &Part, w: &Weights, views: &Views, mode: Mode) -> Result<Loss> {
-        let representations: Vec<Tensor> = views.inputs.iter().map(|x| net.represent(w, x, mode)).collect();
-        let project = |r| full_precision(&heads::forward(w, "projector", r, mode));
-        let projections: Vec<Tensor> = representations.iter().map(project).collect();
+        let (representations, projections) = heads::project(net, w, &views.inputs, mode);
+        let projections: Vec<Tensor> = projections.iter().map(full_precision).collect();
         let [invariance, redundancy] = barlow_twins(&projections[0], &projections[1]);
         let total = self.scale_loss * (&invariance + self.redundancy_weight * &redundancy);
         let terms = vec![("invariance", invariance), ("redundancy", redundancy)];

@@ -53,9 +53,7 @@ impl Method for Byol {
 
     fn loss(&self, net: &Part, w: &Weights, views: &Views, mode: Mode) -> Result<Loss> {
         let targets = teacher::projections(net, w, views, mode);
-        let representations: Vec<Tensor> = views.inputs.iter().map(|x| net.represent(w, x, mode)).collect();
-        let project = |r| heads::forward(w, "projector", r, mode);
-        let projections: Vec<Tensor> = representations.iter().map(project).collect();
+        let (representations, projections) = heads::project(net, w, &views.inputs, mode);
         let predict = |z: &Tensor| full_precision(&heads::forward(w, "predictor", z, mode));
         let total = distance(&predict(&projections[0]), &targets[1]) + distance(&predict(&projections[1]), &targets[0]);
         let projections = projections.iter().map(full_precision).collect();

@@ -67,9 +67,8 @@ impl Method for CorInfoMax {
     }
 
     fn loss(&self, net: &Part, w: &Weights, views: &Views, mode: Mode) -> Result<Loss> {
-        let representations: Vec<Tensor> = views.inputs.iter().map(|x| net.represent(w, x, mode)).collect();
-        let project = |r| unit_rows(&full_precision(&heads::forward(w, "projector", r, mode)));
-        let projections: Vec<Tensor> = representations.iter().map(project).collect();
+        let (representations, projections) = heads::project(net, w, &views.inputs, mode);
+        let projections: Vec<Tensor> = projections.iter().map(|z| unit_rows(&full_precision(z))).collect();
         let similarity = projections[0].mse_loss(&projections[1], Reduction::Mean);
         let mut memory = Vec::new();
         let mut spreads = Vec::new();

@@ -48,9 +48,8 @@ impl Method for EmpSsl {
     }
 
     fn loss(&self, net: &Part, w: &Weights, views: &Views, mode: Mode) -> Result<Loss> {
-        let representations: Vec<Tensor> = views.inputs.iter().map(|x| net.represent(w, x, mode)).collect();
-        let project = |r| full_precision(&heads::forward(w, "projector", r, mode));
-        let projections: Vec<Tensor> = representations.iter().map(project).collect();
+        let (representations, projections) = heads::project(net, w, &views.inputs, mode);
+        let projections: Vec<Tensor> = projections.iter().map(full_precision).collect();
         let [similarity, rate] = emp_ssl(&projections, self.eps2)?;
         let total = -self.similarity_weight * &similarity - &rate;
         let terms = vec![("similarity", similarity), ("coding_rate", rate)];

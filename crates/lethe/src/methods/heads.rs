@@ -2,6 +2,7 @@
 
 use tch::Tensor;
 
+use crate::encoders::Part;
 use crate::nn::{self, Mode, Weights};
 use crate::rng::Rng;
 
@@ -43,6 +44,11 @@ pub fn plain_mlp(dims: &[i64]) -> Vec<Layer> {
     mlp(dims).into_iter().map(plain).collect()
 }
 
+/// Linear, ReLU, linear.
+pub fn two_layers(input: i64, hidden: i64, output: i64) -> [Layer; 3] {
+    [Layer::Linear { input, output: hidden }, Layer::Relu, Layer::Linear { input: hidden, output }]
+}
+
 pub fn init(prefix: &str, layers: &[Layer], rng: &mut Rng) -> Weights {
     let mut w = Weights::new();
     for (i, layer) in layers.iter().enumerate() {
@@ -52,8 +58,7 @@ pub fn init(prefix: &str, layers: &[Layer], rng: &mut Rng) -> Weights {
             Layer::PlainLinear { input, output } => w.extend(nn::linear_init(&name, input, output, false, rng)),
             Layer::BatchNorm(channels) => w.extend(nn::batch_norm_init(&name, channels)),
             Layer::PlainBatchNorm(channels) => {
-                let affine = [format!("{name}.weight"), format!("{name}.bias")];
-                w.extend(nn::batch_norm_init(&name, channels).filter(|part| !affine.iter().any(|name| name == part)));
+                w.extend(nn::batch_norm_init(&name, channels).filter(nn::is_buffer));
             }
             Layer::Relu => {}
         }
@@ -74,6 +79,18 @@ pub fn forward(w: &Weights, prefix: &str, x: &Tensor, mode: Mode) -> Tensor {
             None => nn::relu(&x),
         }
     })
+}
+
+/// Representations `[n, d]` and projections `[n, p]` of every view by the weights `w`, in the network's precision.
+pub(super) fn project(net: &Part, w: &Weights, inputs: &[Tensor], mode: Mode) -> (Vec<Tensor>, Vec<Tensor>) {
+    inputs
+        .iter()
+        .map(|x| {
+            let representation = net.represent(w, x, mode);
+            let projection = forward(w, "projector", &representation, mode);
+            (representation, projection)
+        })
+        .unzip()
 }
 
 fn last_position(w: &Weights, prefix: &str) -> usize {

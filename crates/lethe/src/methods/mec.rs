@@ -77,9 +77,7 @@ impl Method for Mec {
 
     fn loss(&self, net: &Part, w: &Weights, views: &Views, mode: Mode) -> Result<Loss> {
         let targets = teacher::projections(net, w, views, mode);
-        let representations: Vec<Tensor> = views.inputs.iter().map(|x| net.represent(w, x, mode)).collect();
-        let project = |r| heads::forward(w, "projector", r, mode);
-        let projections: Vec<Tensor> = representations.iter().map(project).collect();
+        let (representations, projections) = heads::project(net, w, &views.inputs, mode);
         let predict = |z: &Tensor| full_precision(&heads::forward(w, "predictor", z, mode));
         let predictions: Vec<Tensor> = projections.iter().map(predict).collect();
         let (m, d) = targets[0].size2()?;

@@ -44,9 +44,7 @@ impl Method for SimSiam {
     }
 
     fn loss(&self, net: &Part, w: &Weights, views: &Views, mode: Mode) -> Result<Loss> {
-        let representations: Vec<Tensor> = views.inputs.iter().map(|x| net.represent(w, x, mode)).collect();
-        let project = |r| heads::forward(w, "projector", r, mode);
-        let projections: Vec<Tensor> = representations.iter().map(project).collect();
+        let (representations, projections) = heads::project(net, w, &views.inputs, mode);
         let predict = |z: &Tensor| full_precision(&heads::forward(w, "predictor", z, mode));
         let predictions: Vec<Tensor> = projections.iter().map(predict).collect();
         let projections: Vec<Tensor> = projections.iter().map(full_precision).collect();

@@ -15,13 +15,15 @@ pub(super) fn copy(w: &mut Weights, without: &[&str]) {
     w.extend(student.frozen_copy().prefixed(PREFIX));
 }
 
+/// The teacher's representations `[n, d]` and projections `[n, p]` of inputs, as constants.
+pub(super) fn project(net: &Part, w: &Weights, inputs: &[Tensor], mode: Mode) -> (Vec<Tensor>, Vec<Tensor>) {
+    let inputs: Vec<Tensor> = inputs.iter().map(Tensor::detach).collect();
+    tch::no_grad(|| heads::project(net, &w.under(PREFIX), &inputs, mode))
+}
+
 /// The teacher's projections `[n, p]` of every view, as constants.
 pub(super) fn projections(net: &Part, w: &Weights, views: &Views, mode: Mode) -> Vec<Tensor> {
-    let teacher = w.under(PREFIX);
-    let project = |x: &Tensor| {
-        full_precision(&heads::forward(&teacher, "projector", &net.represent(&teacher, &x.detach(), mode), mode))
-    };
-    tch::no_grad(|| views.inputs.iter().map(project).collect())
+    project(net, w, &views.inputs, mode).1.iter().map(full_precision).collect()
 }
 
 /// `base` at the start, rising to `end` along a cosine.

@@ -57,9 +57,8 @@ impl Method for TiCo {
 
     fn loss(&self, net: &Part, w: &Weights, views: &Views, mode: Mode) -> Result<Loss> {
         let targets = teacher::projections(net, w, views, mode);
-        let representations: Vec<Tensor> = views.inputs.iter().map(|x| net.represent(w, x, mode)).collect();
-        let project = |r| full_precision(&heads::forward(w, "projector", r, mode));
-        let projections: Vec<Tensor> = representations.iter().map(project).collect();
+        let (representations, projections) = heads::project(net, w, &views.inputs, mode);
+        let projections: Vec<Tensor> = projections.iter().map(full_precision).collect();
         // Both directions as one batch of 2n rows.
         let z = Tensor::cat(&[&projections[0], &projections[1]], 0);
         let target = Tensor::cat(&[&targets[1], &targets[0]], 0);

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use super::{Entry, Loss, Method, Recipe, Views, byol, from_settings, full_precision, heads, to_settings};
+use crate::data::Dataset;
 use crate::encoders::Part;
 use crate::error::{Error, Result};
 use crate::nn::{Mode, Weights, matmul};
@@ -15,7 +16,7 @@ pub(super) const ENTRY: Entry = Entry {
     name: "w-mse",
     title: "W-MSE",
     paper: "arXiv 2007.06346",
-    recipe: Recipe { optimizer: "adamw", lr: 2e-3, weight_decay: 1e-6, augmentation: "simclr" },
+    recipe: Recipe { optimizer: "adam", lr: 2e-3, weight_decay: 1e-6, augmentation: "simclr" },
     build: from_settings::<WMse>,
 };
 
@@ -40,21 +41,24 @@ impl Method for WMse {
         to_settings(self)
     }
 
+    fn prepare(&mut self, _images: &dyn Dataset, batch_size: usize) -> Result<()> {
+        let (fewest, p) = ((batch_size as i64).min(self.whitening_size), self.proj_output_dim);
+        if fewest > p {
+            return Ok(());
+        }
+        Err(Error::usage(format!("w-mse cannot whiten {fewest} images in proj_output_dim {p}"))
+            .hint("more images than dimensions: raise --batch-size and whitening_size, or lower proj_output_dim"))
+    }
+
     fn init(&self, dim: i64, rng: &mut Rng) -> Weights {
         heads::init("projector", &heads::mlp(&[dim, self.proj_hidden_dim, self.proj_output_dim]), rng)
     }
 
     fn loss(&self, net: &Part, w: &Weights, views: &Views, mode: Mode) -> Result<Loss> {
-        let representations: Vec<Tensor> = views.inputs.iter().map(|x| net.represent(w, x, mode)).collect();
-        let project = |r| full_precision(&heads::forward(w, "projector", r, mode));
-        let projections: Vec<Tensor> = representations.iter().map(project).collect();
-        let (n, p) = projections[0].size2()?;
+        let (representations, projections) = heads::project(net, w, &views.inputs, mode);
+        let projections: Vec<Tensor> = projections.iter().map(full_precision).collect();
+        let n = projections[0].size()[0];
         let sub_batches = sub_batches(n, self.whitening_size, views.draw, projections[0].device());
-        let fewest = sub_batches.iter().map(|images| images.size()[0]).min().unwrap_or(0);
-        if fewest <= p {
-            return Err(Error::usage(format!("w-mse cannot whiten {fewest} images in {p} dimensions"))
-                .hint(format!("--batch-size {} or more, or a smaller proj_output_dim in [method_settings]", p + 1)));
-        }
         let total = w_mse(&projections, &sub_batches)?;
         Ok(Loss {
             terms: vec![("w_mse", total.shallow_clone())],

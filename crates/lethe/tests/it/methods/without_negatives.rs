@@ -9,6 +9,7 @@ use lethe::rng::{Purpose, once};
 use tch::{Kind, Tensor};
 
 use crate::golden::{self, assert_close};
+use crate::support::{lethe_err, temp_dir, text};
 
 /// Value, gradients and the gradients of the sum of their squares, with respect to the projections of the case.
 fn assert_twice_differentiable(golden: &Weights, case: &str, loss: impl Fn(&[Tensor]) -> Tensor) {
@@ -113,36 +114,36 @@ fn five_steps_are_those_of_the_references() {
 mod w_mse_draws {
     use super::*;
 
-    fn loss(whitening_size: i64, draw: u64, n: i64) -> lethe::Result<f64> {
+    fn loss(whitening_size: i64, draw: u64) -> f64 {
         let settings = toml::toml! { whitening_size = whitening_size proj_hidden_dim = 16 proj_output_dim = 4 };
         let method = (find("w-mse").unwrap().build)(&settings).unwrap();
         let encoder = EncoderSpec::new("resnet18-w4", Stem::Cifar).build().unwrap();
         let w = method.init(6, &mut once(0, Purpose::Init)).to_kind(Kind::Double);
-        let x = (Tensor::arange(n * 6, (Kind::Double, tch::Device::Cpu)).square() * 0.37).sin().view([n, 6, 1, 1]);
+        let x = (Tensor::arange(20 * 6, (Kind::Double, tch::Device::Cpu)).square() * 0.37).sin().view([20, 6, 1, 1]);
         let views = Views { draw, ..vec![&x + 0.5 * (&x * 17.0).sin(), x].into() };
-        let loss = method.loss(&Part::none(encoder.as_ref()), &w, &views, Mode::Train)?;
-        Ok(loss.total.double_value(&[]))
+        method.loss(&Part::none(encoder.as_ref()), &w, &views, Mode::Train).unwrap().total.double_value(&[])
     }
 
     #[test]
     fn sub_batches_follow_the_draw_and_hold_at_least_their_size() {
-        let of = |size, draw| loss(size, draw, 20).unwrap();
-        assert_eq!(of(10, 1), of(10, 1));
-        assert!((of(10, 1) - of(10, 2)).abs() > 1e-3, "two sub-batches, drawn anew");
+        assert_eq!(loss(10, 1), loss(10, 1));
+        assert!((loss(10, 1) - loss(10, 2)).abs() > 1e-3, "two sub-batches, drawn anew");
         for size in [11, 20, 128] {
-            assert!((of(size, 1) - of(20, 2)).abs() < 1e-9, "{size}: one sub-batch, in any order");
+            assert!((loss(size, 1) - loss(20, 2)).abs() < 1e-9, "{size}: one sub-batch, in any order");
         }
     }
 
     #[test]
     fn too_few_images_are_refused() {
-        let error = loss(128, 0, 4).unwrap_err();
-        insta::assert_snapshot!(error, @"w-mse cannot whiten 4 images in 4 dimensions");
-        assert_eq!(
-            error.hint.as_deref(),
-            Some("--batch-size 5 or more, or a smaller proj_output_dim in [method_settings]")
-        );
-        assert!(loss(128, 0, 5).is_ok());
+        let folder = temp_dir();
+        let out = folder.path().join("run");
+        let small = ["pretrain", "--data", "shapes:n=64,size=16", "--method", "w-mse", "--encoder", "resnet18-w4"];
+        let error = lethe_err(&[&small[..], &["--batch-size", "64", "--out", text(&out)]].concat(), 2);
+        assert!(!out.exists());
+        insta::assert_snapshot!(error, @r"
+        error: w-mse cannot whiten 64 images in proj_output_dim 64
+          hint: more images than dimensions: raise --batch-size and whitening_size, or lower proj_output_dim
+        ");
     }
 }
 
