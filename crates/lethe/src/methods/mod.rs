@@ -2,11 +2,17 @@
 //!
 //! A new method is one file and one line in [`METHODS`].
 
+mod barlow_twins;
 mod byol;
+pub mod coding_rate;
+pub mod corinfomax;
 mod dcl;
 mod dino;
+mod emp_ssl;
 pub mod heads;
+mod mec;
 mod memory;
+mod mmcr;
 mod moco_v2;
 mod moco_v3;
 mod nnclr;
@@ -14,12 +20,15 @@ mod relic;
 mod ressl;
 mod simclr;
 mod simdino;
+mod simsiam;
 mod supcon;
 mod supervised;
 mod swav;
 mod teacher;
+pub mod tico;
 mod vicreg;
 mod views;
+mod w_mse;
 
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Reduction, Tensor};
@@ -31,10 +40,15 @@ use crate::nn::{Mode, Weights};
 use crate::rng::Rng;
 use crate::views::{Augmentation, Normalize, augmentation as augmentation_of};
 
+pub use barlow_twins::{BarlowTwins, barlow_twins};
 pub use byol::{Byol, distance as byol_distance};
+pub use corinfomax::CorInfoMax;
 pub use dcl::{Dcl, Dclw, dcl};
 pub use dino::Dino;
+pub use emp_ssl::{EmpSsl, emp_ssl};
+pub use mec::{Mec, code_length};
 pub use memory::{Memory, remember};
+pub use mmcr::{Mmcr, mmcr};
 pub use moco_v2::{MoCoV2, info_nce};
 pub use moco_v3::{MoCoV3, contrast as moco_v3_contrast};
 pub use nnclr::{NnClr, nearest as nearest_in_support, nnclr};
@@ -42,11 +56,14 @@ pub use relic::{Relic, relic};
 pub use ressl::{ReSsl, relation};
 pub use simclr::{SimClr, nt_xent};
 pub use simdino::{SimDino, simdino};
+pub use simsiam::{SimSiam, negative_cosine};
 pub use supcon::{SupCon, supcon};
 pub use supervised::{Supervised, classification};
 pub use swav::{SwAv, sinkhorn, swapped_prediction};
+pub use tico::{TiCo, tico};
 pub use vicreg::{VicReg, vicreg};
 pub use views::Views;
+pub use w_mse::{WMse, w_mse};
 
 /// What a loss gives back; everything stays on the device, in the graph, until it is logged.
 pub struct Loss {
@@ -143,15 +160,23 @@ pub const METHODS: &[Entry] = &[
     moco_v2::ENTRY,
     moco_v3::ENTRY,
     byol::ENTRY,
+    simsiam::ENTRY,
+    barlow_twins::ENTRY,
     vicreg::ENTRY,
     swav::ENTRY,
     dino::ENTRY,
+    w_mse::ENTRY,
     ressl::ENTRY,
     nnclr::ENTRY,
     dcl::DCL,
     dcl::DCLW,
     relic::ENTRY,
+    mec::ENTRY,
+    corinfomax::ENTRY,
+    mmcr::ENTRY,
+    emp_ssl::ENTRY,
     simdino::ENTRY,
+    tico::ENTRY,
     supcon::ENTRY,
     supervised::ENTRY,
 ];

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
+use super::coding_rate::logdet;
 use super::dino::{init_bottleneck, project};
 use super::{Entry, Loss, Method, Recipe, Views, from_settings, teacher, to_settings};
 use crate::encoders::Part;
@@ -96,8 +97,7 @@ pub fn simdino(student: &[Tensor], teacher: &[Tensor], eps2: f64) -> Result<[Ten
         // Z'Z and ZZ' share their non-zero eigenvalues, so the smaller one has the same determinant.
         let gram = if p <= n { matmul(&z.tr(), &z) } else { matmul(&z, &z.tr()) };
         let identity = Tensor::eye(n.min(p), (z.kind(), z.device()));
-        let (lower, _) = (identity + gram * (p as f64 / (n as f64 * eps2))).f_linalg_cholesky_ex(false, false)?;
-        Ok(lower.diagonal(0, 0, 1).log().sum(None::<Kind>))
+        Ok(0.5 * logdet(&(identity + gram * (p as f64 / (n as f64 * eps2))))?)
     };
     let rates: Vec<Tensor> = student.iter().zip(&teacher).map(rate).collect::<Result<_>>()?;
     let gamma = (p + n) as f64 / (p * n) as f64;

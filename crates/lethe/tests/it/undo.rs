@@ -3,11 +3,11 @@
 use std::ops::ControlFlow;
 
 use lethe::encoders::{Encoder, EncoderSpec, Part, Stem};
+use lethe::methods::coding_rate::{coding_rate, compressed_rate, pair_coding_rate_reduction};
 use lethe::methods::{self, Method, Views};
 use lethe::nn::{Gradients, Mode, Weights, is_buffer};
 use lethe::rng::{Purpose, once};
 use lethe::undo::alignment::{Divergence, alignment};
-use lethe::undo::coding_rate::{coding_rate, compressed_rate, pair_coding_rate_reduction};
 use lethe::undo::groups::Groups;
 use lethe::undo::hypergradient::{self, Bilevel, Hypergradient, InnerOptimizer, Objective, Product, Solver};
 use lethe::undo::matching::moment_distance;
