@@ -164,7 +164,7 @@ fn they_can_be_differentiated_twice() {
     let images = Tensor::arange(8 * 3 * 16 * 16, (Kind::Double, Device::Cpu)).view([8, 3, 16, 16]);
     let labels = Tensor::arange(8, (Kind::Int64, Device::Cpu)).remainder(3);
     let images = Views { labels: Some(labels), ..vec![(&images * 0.7).sin(), (&images * 0.7 + 0.3).sin()].into() };
-    for name in ["moco-v2", "moco-v3", "nnclr", "ressl", "dcl", "relic", "supcon", "supervised"] {
+    for name in ["moco-v2", "moco-v3", "nnclr", "ressl", "dcl", "relic", "supcon", "supervised", "dino", "simdino"] {
         let method = (find(name).unwrap().build)(&small_settings(name)).unwrap();
         let mut rng = once(0, Purpose::Init);
         let frozen = encoder.init(&mut rng).to_kind(Kind::Double).frozen();
