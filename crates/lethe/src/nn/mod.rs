@@ -2,7 +2,7 @@
 
 mod layers;
 mod matmul;
-mod native;
+pub(crate) mod native;
 mod second_order;
 mod weights;
 
