@@ -31,6 +31,8 @@ pub struct Dino {
     /// Width of the bottleneck before the prototypes.
     pub proj_output_dim: i64,
     pub num_prototypes: i64,
+    /// Batch-norm before every GELU of the head, which lightly has for its ResNets.
+    pub use_bn_in_head: bool,
     pub student_temperature: f64,
     /// Of the teacher in the first epoch; it rises to `teacher_temperature` epoch by epoch.
     pub warmup_teacher_temperature: f64,
@@ -49,6 +51,7 @@ impl Default for Dino {
             proj_hidden_dim: 2048,
             proj_output_dim: 256,
             num_prototypes: 4096,
+            use_bn_in_head: false,
             student_temperature: 0.1,
             warmup_teacher_temperature: 0.04,
             teacher_temperature: 0.07,
@@ -66,7 +69,7 @@ impl Method for Dino {
     }
 
     fn init(&self, dim: i64, rng: &mut Rng) -> Weights {
-        let mut w = init_bottleneck(dim, self.proj_hidden_dim, self.proj_output_dim, rng);
+        let mut w = init_bottleneck([dim, self.proj_hidden_dim, self.proj_output_dim], self.use_bn_in_head, rng);
         w.extend(nn::linear_init("prototypes", self.proj_output_dim, self.num_prototypes, false, rng));
         w.insert("memory.centre", Tensor::zeros([self.num_prototypes], (Kind::Float, Device::Cpu)));
         w
@@ -123,24 +126,26 @@ impl Dino {
 }
 
 /// The head `projector` of DINO and SimDINO: three linear layers, GELU between them, weights normal with deviation 0.02.
-pub(super) fn init_bottleneck(dim: i64, hidden: i64, output: i64, rng: &mut Rng) -> Weights {
-    use heads::Layer::{Gelu, Linear};
-    let layer = |input, output| Linear { input, output };
-    let layers = [layer(dim, hidden), Gelu, layer(hidden, hidden), Gelu, layer(hidden, output)];
+pub(super) fn init_bottleneck([dim, hidden, output]: [i64; 3], batch_norm: bool, rng: &mut Rng) -> Weights {
+    use heads::Layer::{BatchNorm, Gelu, Linear};
+    let mut layers = Vec::new();
+    for input in [dim, hidden] {
+        layers.push(Linear { input, output: hidden });
+        layers.extend(batch_norm.then_some(BatchNorm(hidden)));
+        layers.push(Gelu);
+    }
+    layers.push(Linear { input: hidden, output });
     let normal = Normal::new(0.0, 0.02f32).expect("a positive deviation");
-    heads::init("projector", &layers, rng)
-        .iter()
-        .map(|(name, tensor)| {
-            let drawn = match tensor.dim() {
-                2 => {
-                    let values: Vec<f32> = normal.sample_iter(&mut *rng).take(tensor.numel()).collect();
-                    Tensor::from_slice(&values).view_as(tensor)
-                }
-                _ => tensor.detach().zeros_like(),
-            };
-            (name.to_owned(), drawn.set_requires_grad(true))
-        })
-        .collect()
+    let mut w = heads::init("projector", &layers, rng);
+    let matrices: Vec<String> = w.iter().filter(|(_, t)| t.dim() == 2).map(|(name, _)| name.to_owned()).collect();
+    for name in matrices {
+        let shape = w.get(&name).size();
+        let values: Vec<f32> = normal.sample_iter(&mut *rng).take(shape.iter().product::<i64>() as usize).collect();
+        w.insert(name.clone(), Tensor::from_slice(&values).view(shape.as_slice()).set_requires_grad(true));
+        let bias = name.replace("weight", "bias");
+        w.insert(bias.clone(), w.get(&bias).detach().zeros_like().set_requires_grad(true));
+    }
+    w
 }
 
 /// Representations `[n, d]` and bottlenecks `[n, p]` of every view by the weights `w`.

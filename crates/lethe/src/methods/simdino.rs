@@ -29,6 +29,8 @@ pub struct SimDino {
     pub eps2: f64,
     pub proj_hidden_dim: i64,
     pub proj_output_dim: i64,
+    /// Batch-norm before every GELU of the head.
+    pub use_bn_in_head: bool,
     /// The teacher's momentum at the start; it rises to `final_tau` along a cosine.
     pub base_tau: f64,
     pub final_tau: f64,
@@ -41,6 +43,7 @@ impl Default for SimDino {
             eps2: 0.5,
             proj_hidden_dim: 2048,
             proj_output_dim: 256,
+            use_bn_in_head: false,
             base_tau: 0.996,
             final_tau: 1.0,
         }
@@ -53,7 +56,7 @@ impl Method for SimDino {
     }
 
     fn init(&self, dim: i64, rng: &mut Rng) -> Weights {
-        init_bottleneck(dim, self.proj_hidden_dim, self.proj_output_dim, rng)
+        init_bottleneck([dim, self.proj_hidden_dim, self.proj_output_dim], self.use_bn_in_head, rng)
     }
 
     fn teach(&self, w: &mut Weights) {

@@ -178,25 +178,34 @@ fn warm_ups_are_over_where_pre_training_is() {
     }
 }
 
-/// At 70 pixels the recipe of DINO has eight local views of 30, and that of SwAV six.
+/// At 70 pixels the recipe of SwAV has six local views of 30.
 #[test]
 fn multi_crop_goes_from_pre_training_to_a_repair_and_a_diagnosis() {
     let folder = temp_dir();
-    for method in ["dino", "swav"] {
-        let run = folder.path().join(method);
-        let data = "shapes:n=48,size=70";
-        let settings = ["--encoder", "resnet18-w2", "--stem", "imagenet", "--batch-size", "16", "--epochs", "1"];
-        let pretrain =
-            ["pretrain", "--method", method, "--config", small_head(method), "--data", data, "--out", text(&run)];
-        lethe_ok(&[&pretrain, &settings[..]].concat());
-        let checkpoint = run.join("checkpoints/epoch-0001.safetensors");
-        let undone = folder.path().join(format!("{method}-undone"));
-        let undo = ["undo", text(&checkpoint), "--data", data, "--out", text(&undone), "--epochs", "1"];
-        lethe_ok(&[&undo[..], &["--batch-size", "16", "--groups", "kmeans:3"]].concat());
-        let report = folder.path().join(format!("{method}-report"));
-        let unseen = "shapes:n=48,size=70,seed=9";
-        let diagnose = ["diagnose", text(&run), "--data", data, "--unseen", unseen, "--out", text(&report), "--fisher"];
-        lethe_ok(&[&diagnose[..], &["--batch-size", "16"]].concat());
+    let [run, undone, report] = ["run", "undone", "report"].map(|name| folder.path().join(name));
+    let data = "shapes:n=40,size=70";
+    let small = ["--batch-size", "20", "--threads", "1"];
+    let settings = ["--encoder", "resnet18-w2", "--stem", "imagenet", "--epochs", "1"];
+    let pretrain =
+        ["pretrain", "--method", "swav", "--config", small_head("swav"), "--data", data, "--out", text(&run)];
+    lethe_ok(&[&pretrain, &small[..], &settings].concat());
+    let checkpoint = run.join("checkpoints/epoch-0001.safetensors");
+    let undo = ["undo", text(&checkpoint), "--data", data, "--out", text(&undone), "--epochs", "1"];
+    lethe_ok(&[&undo[..], &small, &["--groups", "kmeans:3"]].concat());
+    let diagnose = ["diagnose", text(&checkpoint), "--data", data, "--out", text(&report), "--fisher"];
+    lethe_ok(&[&diagnose[..], &small].concat());
+}
+
+#[test]
+fn a_head_with_batch_norm_has_it_before_every_gelu() {
+    let settings = toml::toml! { proj_hidden_dim = 8 proj_output_dim = 6 use_bn_in_head = true };
+    for name in ["dino", "simdino"] {
+        let head = (find(name).unwrap().build)(&settings).unwrap().init(5, &mut once(0, Purpose::Init));
+        let of = |suffix: &str| -> Vec<&str> { head.names().filter_map(|name| name.strip_suffix(suffix)).collect() };
+        assert_eq!(of(".running_var"), ["projector.1", "projector.4"], "{name}");
+        assert_eq!(of(".bias"), ["projector.0", "projector.1", "projector.3", "projector.4", "projector.6"], "{name}");
+        let deviation = head.get("projector.3.weight").std(true).double_value(&[]);
+        assert!((deviation - 0.02).abs() < 0.01, "{name}: {deviation}");
     }
 }
 
