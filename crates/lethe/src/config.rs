@@ -119,8 +119,10 @@ impl RunConfig {
         let mut config: RunConfig = table.try_into().map_err(|error: toml::de::Error| {
             Error::usage(format!("settings: {error}")).hint("`lethe pretrain --help` lists the keys")
         })?;
-        config.method_settings = (method.build)(&config.method_settings)?.settings();
+        let mut method = (method.build)(&config.method_settings)?;
         config.check(dataset.len())?;
+        method.prepare(dataset.as_ref(), config.batch_size)?;
+        config.method_settings = method.settings();
         Ok(config)
     }
 

@@ -2,13 +2,24 @@
 
 use tch::Tensor;
 
+use crate::encoders::Part;
 use crate::nn::{self, Mode, Weights};
 use crate::rng::Rng;
 
 #[derive(Debug, Clone, Copy)]
 pub enum Layer {
-    Linear { input: i64, output: i64 },
+    Linear {
+        input: i64,
+        output: i64,
+    },
+    /// Without a bias.
+    PlainLinear {
+        input: i64,
+        output: i64,
+    },
     BatchNorm(i64),
+    /// Without scale and shift.
+    PlainBatchNorm(i64),
     Relu,
 }
 
@@ -24,13 +35,31 @@ pub fn mlp(dims: &[i64]) -> Vec<Layer> {
     layers
 }
 
+/// The same without the biases, which batch-norm takes the effect from in all layers but the last.
+pub fn plain_mlp(dims: &[i64]) -> Vec<Layer> {
+    let plain = |layer| match layer {
+        Layer::Linear { input, output } => Layer::PlainLinear { input, output },
+        other => other,
+    };
+    mlp(dims).into_iter().map(plain).collect()
+}
+
+/// Linear, ReLU, linear.
+pub fn two_layers(input: i64, hidden: i64, output: i64) -> [Layer; 3] {
+    [Layer::Linear { input, output: hidden }, Layer::Relu, Layer::Linear { input: hidden, output }]
+}
+
 pub fn init(prefix: &str, layers: &[Layer], rng: &mut Rng) -> Weights {
     let mut w = Weights::new();
     for (i, layer) in layers.iter().enumerate() {
         let name = format!("{prefix}.{i}");
         match *layer {
             Layer::Linear { input, output } => w.extend(nn::linear_init(&name, input, output, true, rng)),
+            Layer::PlainLinear { input, output } => w.extend(nn::linear_init(&name, input, output, false, rng)),
             Layer::BatchNorm(channels) => w.extend(nn::batch_norm_init(&name, channels)),
+            Layer::PlainBatchNorm(channels) => {
+                w.extend(nn::batch_norm_init(&name, channels).filter(nn::is_buffer));
+            }
             Layer::Relu => {}
         }
     }
@@ -50,6 +79,18 @@ pub fn forward(w: &Weights, prefix: &str, x: &Tensor, mode: Mode) -> Tensor {
             None => nn::relu(&x),
         }
     })
+}
+
+/// Representations `[n, d]` and projections `[n, p]` of every view by the weights `w`, in the network's precision.
+pub(super) fn project(net: &Part, w: &Weights, inputs: &[Tensor], mode: Mode) -> (Vec<Tensor>, Vec<Tensor>) {
+    inputs
+        .iter()
+        .map(|x| {
+            let representation = net.represent(w, x, mode);
+            let projection = forward(w, "projector", &representation, mode);
+            (representation, projection)
+        })
+        .unzip()
 }
 
 fn last_position(w: &Weights, prefix: &str) -> usize {

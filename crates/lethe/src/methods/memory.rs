@@ -3,6 +3,7 @@
 
 use tch::{Device, Kind, Tensor};
 
+use crate::error::{Error, Result};
 use crate::nn::{Weights, unit_rows};
 use crate::rng::Rng;
 
@@ -32,6 +33,16 @@ pub(super) fn queue(name: &str, length: i64, p: i64, rng: &mut Rng) -> Weights {
     w.insert(format!("memory.{name}"), unit_rows(&Tensor::from_slice(&values).view([length, p])));
     w.insert(format!("memory.{name}.next"), Tensor::zeros([1], (Kind::Int64, Device::Cpu)));
     w
+}
+
+/// # Errors
+/// When the rows of a batch do not fit into a queue of the setting `queue_size`.
+pub(super) fn expect_room(queue_size: i64, batch_size: usize) -> Result<()> {
+    if queue_size >= batch_size as i64 {
+        return Ok(());
+    }
+    Err(Error::usage(format!("queue_size {queue_size}: it cannot hold a batch of {batch_size} images"))
+        .hint(format!("--batch-size {queue_size}, or a larger queue_size in [method_settings]")))
 }
 
 /// Writes the changes into `w`, in place and without waiting for the device.

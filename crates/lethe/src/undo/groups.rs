@@ -8,9 +8,9 @@ use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use super::coding_rate::{coding_rate, compressed_rate, pair_coding_rate_reduction};
 use crate::encoders::Part;
 use crate::error::{Error, Result};
+use crate::methods::coding_rate::{coding_rate, compressed_rate, pair_coding_rate_reduction};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

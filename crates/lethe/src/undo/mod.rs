@@ -5,7 +5,6 @@
 
 pub mod alignment;
 mod average;
-pub mod coding_rate;
 mod continuation;
 pub mod distill;
 pub mod during;

@@ -28,7 +28,11 @@ pub(crate) fn lethe_err(args: &[&str], code: i32) -> String {
 pub(crate) fn small_settings(method: &str) -> toml::Table {
     let mut table = (lethe::methods::find(method).unwrap().build)(&toml::Table::new()).unwrap().settings();
     for (key, value) in &mut table {
-        let small = if key.ends_with("output_dim") { 12 } else { 24 };
+        let small = match key.as_str() {
+            "queue_size" => 64,                      // the rows of a batch of 32 fit
+            key if key.ends_with("output_dim") => 6, // 8 images can be whitened
+            _ => 24,
+        };
         if let toml::Value::Integer(size) = value {
             *size = small.min(*size);
         }

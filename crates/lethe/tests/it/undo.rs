@@ -3,11 +3,11 @@
 use std::ops::ControlFlow;
 
 use lethe::encoders::{Encoder, EncoderSpec, Part, Stem};
+use lethe::methods::coding_rate::{coding_rate, compressed_rate, pair_coding_rate_reduction};
 use lethe::methods::{self, Method, Views};
 use lethe::nn::{Gradients, Mode, Weights, is_buffer};
 use lethe::rng::{Purpose, once};
 use lethe::undo::alignment::{Divergence, alignment};
-use lethe::undo::coding_rate::{coding_rate, compressed_rate, pair_coding_rate_reduction};
 use lethe::undo::groups::Groups;
 use lethe::undo::hypergradient::{self, Bilevel, Hypergradient, InnerOptimizer, Objective, Product, Solver};
 use lethe::undo::matching::moment_distance;
@@ -39,7 +39,9 @@ impl Case {
         let mut rng = once(7, Purpose::Init);
         let weights = encoder.init(&mut rng).to_kind(kind);
         let head = method.init(Part::whole(encoder.as_ref()).dim(), &mut rng).to_kind(kind);
-        let views = (0..2).map(|view| noise(&[n, 3, 16, 16], view).to_kind(kind)).collect::<Vec<_>>().into();
+        let views: Vec<Tensor> = (0..2).map(|view| noise(&[n, 3, 16, 16], view).to_kind(kind)).collect();
+        let labels = Tensor::arange(n, (Kind::Int64, Device::Cpu)).remainder(3);
+        let views = Views { labels: Some(labels), ..views.into() };
         Self { encoder, method, weights, head, views }
     }
 

@@ -55,7 +55,7 @@ pub fn pair_coding_rate_reduction(z1: &Tensor, z2: &Tensor, eps2: f64) -> Result
 
 /// Of a symmetric positive definite matrix. The status of the factorisation stays on the device: a failed one shows
 /// as NaN in the loss, which the loop looks at anyway.
-fn logdet(matrix: &Tensor) -> Result<Tensor> {
+pub(super) fn logdet(matrix: &Tensor) -> Result<Tensor> {
     let (lower, _status) = matrix.f_linalg_cholesky_ex(false, false)?;
     Ok(2.0 * lower.diagonal(0, 0, 1).log().sum(None::<Kind>))
 }
