@@ -21,6 +21,7 @@ pub enum Layer {
     /// Without scale and shift.
     PlainBatchNorm(i64),
     Relu,
+    Gelu,
 }
 
 /// Linear, batch-norm, ReLU a hidden layer, and a last linear one.
@@ -60,7 +61,7 @@ pub fn init(prefix: &str, layers: &[Layer], rng: &mut Rng) -> Weights {
             Layer::PlainBatchNorm(channels) => {
                 w.extend(nn::batch_norm_init(&name, channels).filter(nn::is_buffer));
             }
-            Layer::Relu => {}
+            Layer::Relu | Layer::Gelu => {}
         }
     }
     w
@@ -69,6 +70,11 @@ pub fn init(prefix: &str, layers: &[Layer], rng: &mut Rng) -> Weights {
 /// Applies the head found under `prefix`: which layer stands at a position follows from its tensors, so a head
 /// read from a file needs no description. `[n, d]` -> `[n, p]`.
 pub fn forward(w: &Weights, prefix: &str, x: &Tensor, mode: Mode) -> Tensor {
+    forward_by(w, prefix, x, mode, nn::relu)
+}
+
+/// The same with `activation` for ReLU.
+pub fn forward_by(w: &Weights, prefix: &str, x: &Tensor, mode: Mode, activation: impl Fn(&Tensor) -> Tensor) -> Tensor {
     let last = last_position(w, prefix);
     (0..=last).fold(x.shallow_clone(), |x, i| {
         let name = format!("{prefix}.{i}");
@@ -76,7 +82,7 @@ pub fn forward(w: &Weights, prefix: &str, x: &Tensor, mode: Mode) -> Tensor {
             Some(2) => nn::linear(w, &name, &x),
             Some(_) => nn::batch_norm(w, &name, &x, mode),
             None if w.find(&format!("{name}.running_mean")).is_some() => nn::batch_norm(w, &name, &x, mode),
-            None => nn::relu(&x),
+            None => activation(&x),
         }
     })
 }

@@ -8,6 +8,7 @@ pub mod coding_rate;
 pub mod corinfomax;
 mod dcl;
 mod emp_ssl;
+mod dino;
 pub mod heads;
 mod mec;
 mod memory;
@@ -19,8 +20,10 @@ mod relic;
 mod ressl;
 mod simclr;
 mod simsiam;
+mod simdino;
 mod supcon;
 mod supervised;
+mod swav;
 mod teacher;
 pub mod tico;
 mod vicreg;
@@ -35,6 +38,7 @@ use crate::encoders::Part;
 use crate::error::{Error, Result};
 use crate::nn::{Mode, Weights};
 use crate::rng::Rng;
+use crate::views::{Augmentation, Normalize, augmentation as augmentation_of};
 
 pub use barlow_twins::{BarlowTwins, barlow_twins};
 pub use byol::{Byol, distance as byol_distance};
@@ -42,6 +46,7 @@ pub use corinfomax::CorInfoMax;
 pub use dcl::{Dcl, Dclw, dcl};
 pub use emp_ssl::{EmpSsl, emp_ssl};
 pub use mec::{Mec, code_length};
+pub use dino::Dino;
 pub use memory::{Memory, remember};
 pub use mmcr::{Mmcr, mmcr};
 pub use moco_v2::{MoCoV2, info_nce};
@@ -54,6 +59,8 @@ pub use simsiam::{SimSiam, negative_cosine};
 pub use supcon::{SupCon, supcon};
 pub use supervised::{Supervised, classification};
 pub use tico::{TiCo, tico};
+pub use simdino::{SimDino, simdino};
+pub use swav::{SwAv, sinkhorn, swapped_prediction};
 pub use vicreg::{VicReg, vicreg};
 pub use views::Views;
 pub use w_mse::{WMse, w_mse};
@@ -135,6 +142,19 @@ pub struct Entry {
     pub build: fn(&toml::Table) -> Result<Box<dyn Method>>,
 }
 
+impl Entry {
+    /// # Errors
+    /// When `augmentation` gives one view and the method compares two.
+    pub fn check_views(&self, augmentation: &Augmentation) -> Result<()> {
+        let own = augmentation_of(self.recipe.augmentation, 32, Normalize::named("none")?)?;
+        if augmentation.views().len() >= own.views().len().min(2) {
+            return Ok(());
+        }
+        Err(Error::usage(format!("{} compares two views of an image, this augmentation gives one", self.name))
+            .hint(format!("--augmentation {} is its own", self.recipe.augmentation)))
+    }
+}
+
 pub const METHODS: &[Entry] = &[
     simclr::ENTRY,
     moco_v2::ENTRY,
@@ -143,6 +163,8 @@ pub const METHODS: &[Entry] = &[
     simsiam::ENTRY,
     barlow_twins::ENTRY,
     vicreg::ENTRY,
+    swav::ENTRY,
+    dino::ENTRY,
     w_mse::ENTRY,
     ressl::ENTRY,
     nnclr::ENTRY,
@@ -153,6 +175,7 @@ pub const METHODS: &[Entry] = &[
     corinfomax::ENTRY,
     mmcr::ENTRY,
     emp_ssl::ENTRY,
+    simdino::ENTRY,
     tico::ENTRY,
     supcon::ENTRY,
     supervised::ENTRY,

@@ -1,5 +1,6 @@
 mod contrastive;
 mod without_negatives;
+mod multi_crop;
 
 use lethe::encoders::{EncoderSpec, Part, Stem};
 use lethe::methods::{METHODS, Views, byol_distance, find, nt_xent, vicreg};
