@@ -60,6 +60,17 @@ pub trait Method: Send + Sync {
     /// Fresh heads for representations of dimension `dim`.
     fn init(&self, dim: i64, rng: &mut Rng) -> Weights;
 
+    /// Fresh heads for these stages.
+    fn init_for(&self, net: &Part, rng: &mut Rng) -> Weights {
+        self.init(net.dim(), rng)
+    }
+
+    /// # Errors
+    /// When it cannot train these stages: of another kind of encoder, or a part of one.
+    fn check(&self, _net: &Part) -> Result<()> {
+        Ok(())
+    }
+
     /// Makes the teacher, where there is one, a copy of the student in `w`.
     fn teach(&self, _w: &mut Weights) {}
 

@@ -36,6 +36,13 @@ pub(crate) fn small_settings(method: &str) -> toml::Table {
     table
 }
 
+/// A small encoder of a family of `ENCODERS`, for images of 16 pixels.
+pub(crate) fn small_encoder(family: &str) -> Box<dyn lethe::encoders::Encoder> {
+    let parts = if family.starts_with("vit") { "-w16-d3" } else { "-w4" };
+    let spec = lethe::encoders::EncoderSpec { name: format!("{family}{parts}"), ..Default::default() };
+    spec.resolved(16).unwrap().build().unwrap()
+}
+
 /// A configuration that holds them, in a file.
 pub(crate) fn small_head(method: &str) -> &'static str {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("small-{method}.toml"));
