@@ -1,4 +1,6 @@
-//! The settings of a run. Layers, each over the one before: defaults, the method's recipe, `--config` file, flags.
+//! The settings of a run. Layers, each over the one before: defaults, the method's recipe, `--preset`, `--config` file, flags.
+
+pub mod presets;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -209,6 +211,18 @@ pub fn read_table(path: &Path) -> Result<toml::Table> {
         let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
         Error::usage(format!("line {line}: {}", error.message())).at(path)
     })
+}
+
+/// Puts the values of `above` over those of `table`, inside tables too.
+pub fn put_over(table: &mut toml::Table, above: toml::Table) {
+    for (key, value) in above {
+        match (table.get_mut(&key), value) {
+            (Some(toml::Value::Table(own)), toml::Value::Table(value)) => own.extend(value),
+            (_, value) => {
+                table.insert(key, value);
+            }
+        }
+    }
 }
 
 /// `cpu` or `cuda:N`.

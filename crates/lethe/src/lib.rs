@@ -14,7 +14,7 @@ pub mod views; // random augmentations, and the loader that computes them beside
 pub mod nn; // weights as data, layers as functions
 pub mod encoders; // chains of named stages, which can be cut
 pub mod methods; // self-supervised losses with their heads and teachers
-pub mod optim; // SGD, AdamW, LARS; schedules
+pub mod optim; // SGD, Adam, AdamW, LARS; schedules
 pub mod config; // the settings of a run
 pub mod checkpoint; // reading and writing encoders
 pub mod run; // the folder of a run

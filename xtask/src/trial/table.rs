@@ -62,7 +62,8 @@ fn primary(plan: &Plan, results: &Results) -> String {
     text
 }
 
-/// A row an outcome that any repair changes, a column a comparison; then what the repairs cost.
+/// For memorisation and for accuracy a row a repair, a column an outcome that any of them changes; then what the repairs
+/// cost.
 fn of_base(plan: &Plan, results: &Results, base: &Base) -> String {
     let others = plan.repairs.iter().map(|repair| repair.name.as_str()).filter(|&name| name != NOTHING);
     let mut comparisons: Vec<[&str; 2]> = others.map(|name| [name, NOTHING]).collect();
@@ -71,30 +72,43 @@ fn of_base(plan: &Plan, results: &Results, base: &Base) -> String {
             comparisons.push([first, second]);
         }
     }
-    let mut text = format!("\n### {}\n\n| outcome | {NOTHING} ", base.name);
-    comparisons.iter().for_each(|[first, second]| {
-        let _ = write!(text, "| {first} - {second} ");
-    });
-    text += "|\n";
-    text += &"|---".repeat(comparisons.len() + 2);
-    text += "|\n";
-    for outcome in outcomes(results, base) {
-        let of = |repair: &str| by_seed(results, plan, &base.name, repair, &outcome);
-        let changes: Vec<Option<Difference>> =
-            comparisons.iter().map(|[first, second]| difference(&of(first), &of(second))).collect();
-        // The frozen stages stay as they are.
-        if changes.iter().flatten().all(|change| change.mean == 0.0 && change.half == 0.0) {
+    let of = |repair: &str, outcome: &str| by_seed(results, plan, &base.name, repair, outcome);
+    let has_cells = |repair: &str| {
+        results.by_cell.values().any(|line| line["base"] == base.name.as_str() && line["repair"] == repair)
+    };
+    comparisons.retain(|pair| pair.iter().all(|repair| has_cells(repair)));
+    // The frozen stages stay as they are.
+    let changes =
+        |outcome: &String| comparisons.iter().any(|[first, second]| of(first, outcome) != of(second, outcome));
+    let mut text = format!("\n### {}\n", base.name);
+    for part in ["memorisation", "accuracy"] {
+        let outcomes: Vec<String> = outcomes(results, base, part).into_iter().filter(changes).collect();
+        if outcomes.is_empty() {
             continue;
         }
-        let nothing = mean(&of(NOTHING)).map_or("-".into(), |mean| number(mean, &outcome, false));
-        let _ = write!(text, "| {outcome} | {nothing} ");
-        for change in changes {
-            let _ = write!(text, "| {} ", change.map_or("-".into(), |change| interval(&change, &outcome)));
+        let headers: Vec<&str> = outcomes.iter().map(|outcome| &outcome[part.len() + 1..]).collect();
+        let _ = writeln!(text, "\n| {part} | {} |\n|---{}|", headers.join(" | "), "|---".repeat(headers.len()));
+        let mut row = |name: &str, cell: &dyn Fn(&String) -> Option<String>| {
+            let cells: Vec<String> =
+                outcomes.iter().map(|outcome| cell(outcome).unwrap_or_else(|| "-".into())).collect();
+            let _ = writeln!(text, "| {name} | {} |", cells.join(" | "));
+        };
+        row(NOTHING, &|outcome| Some(number(mean(&of(NOTHING, outcome))?, outcome, false)));
+        for [first, second] in &comparisons {
+            row(&format!("{first} - {second}"), &|outcome| {
+                let [first, second] = [first, second].map(|repair| of(repair, outcome));
+                if first == second && !first.is_empty() {
+                    return Some("same".into());
+                }
+                match difference(&first, &second) {
+                    Some(found) => Some(interval(&found, outcome)),
+                    None => Some(number(mean(&first)? - mean(&second)?, outcome, true)),
+                }
+            });
         }
-        text += "|\n";
     }
     text += "\n| repair | seeds | steps | passes | seconds |\n|---|---|---|---|---|\n";
-    for repair in plan.repairs.iter().filter(|repair| repair.name != NOTHING) {
+    for repair in plan.repairs.iter().filter(|repair| repair.name != NOTHING && has_cells(&repair.name)) {
         let of = |what: &str| by_seed(results, plan, &base.name, &repair.name, &format!("undo/{what}"));
         let shown = |what: &str| mean(&of(what)).map_or("-".into(), |mean| format!("{mean:.1}"));
         let cells = plan
@@ -114,13 +128,11 @@ fn of_base(plan: &Plan, results: &Results, base: &Base) -> String {
     text
 }
 
-/// The paths of all numbers of a base's lines on memorisation and accuracy, in their order.
-fn outcomes(results: &Results, base: &Base) -> Vec<String> {
+/// The paths of all numbers of a part of a base's lines, in their order.
+fn outcomes(results: &Results, base: &Base, part: &str) -> Vec<String> {
     let mut paths = Vec::new();
     for line in results.by_cell.values().filter(|line| line["base"] == base.name.as_str()) {
-        for part in ["memorisation", "accuracy"] {
-            walk(part, &line[part], &mut paths);
-        }
+        walk(part, &line[part], &mut paths);
     }
     paths
 }
@@ -140,9 +152,6 @@ fn number(value: f64, outcome: &str, sign: bool) -> String {
 }
 
 fn interval(found: &Difference, outcome: &str) -> String {
-    if found.mean == 0.0 && found.half == 0.0 {
-        return "same".into();
-    }
     let end = |value| number(value, outcome, true);
     format!("{} [{}, {}]", end(found.mean), end(found.mean - found.half), end(found.mean + found.half))
 }
@@ -169,6 +178,7 @@ mod tests {
             for (seed, gap) in gaps.into_iter().enumerate() {
                 let line = json!({
                     "base": "b",
+                    "repair": repair,
                     "memorisation": { "stage2": { "gap": 0.1 }, "stage4": { "gap": gap, "gap_interval": [0.0, 1.0] } },
                     "accuracy": { "unseen": { "linear": { "stage4": 0.5 + gap } } },
                     "undo": (repair != "nothing").then(|| json!({ "steps": 10, "seconds": 1.25 })),
@@ -190,10 +200,19 @@ mod tests {
 
 ### b
 
-| outcome | nothing | umm - nothing | continue - nothing | umm - continue |
-|---|---|---|---|---|
-| memorisation/stage4/gap | 0.2000 | -0.0500 [-0.0748, -0.0252] | -0.0333 [-0.1768, +0.1101] | -0.0167 [-0.1821, +0.1487] |
-| accuracy/unseen/linear/stage4 | 70.00 | -5.00 [-7.48, -2.52] | -3.33 [-17.68, +11.01] | -1.67 [-18.21, +14.87] |
+| memorisation | stage4/gap |
+|---|---|
+| nothing | 0.2000 |
+| umm - nothing | -0.0500 [-0.0748, -0.0252] |
+| continue - nothing | -0.0333 [-0.1768, +0.1101] |
+| umm - continue | -0.0167 [-0.1821, +0.1487] |
+
+| accuracy | unseen/linear/stage4 |
+|---|---|
+| nothing | 70.00 |
+| umm - nothing | -5.00 [-7.48, -2.52] |
+| continue - nothing | -3.33 [-17.68, +11.01] |
+| umm - continue | -1.67 [-18.21, +14.87] |
 
 | repair | seeds | steps | passes | seconds |
 |---|---|---|---|---|

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::PossibleValuesParser;
 use serde::Serialize;
 
-use crate::config::{self, Precision, RunConfig};
+use crate::config::{self, Precision, RunConfig, presets};
 use crate::encoders::{Pool, Stem};
 use crate::error::{Error, Result};
 use crate::methods::Views;
@@ -22,13 +22,19 @@ use crate::{data, files, methods, optim};
   lethe pretrain --resume --out runs/simclr")]
 pub(super) struct Args {
     /// Folder of the run
-    #[arg(long, value_name = "RUN")]
-    out: PathBuf,
+    #[arg(long, value_name = "RUN", required_unless_present = "list")]
+    out: Option<PathBuf>,
+    /// Methods, their papers, presets and published accuracies
+    #[arg(long, exclusive = true)]
+    list: bool,
+    /// A published recipe, whole, such as cifar10/simclr; --config and flags go over it
+    #[arg(long, value_name = "NAME", requires = "data", conflicts_with = "method")]
+    preset: Option<String>,
     /// Settings in TOML, with the names of config.toml; flags go over them
     #[arg(long, value_name = "F.toml")]
     config: Option<PathBuf>,
     /// Continue a run that was cut off, with its own settings
-    #[arg(long, conflicts_with_all = ["config", "overwrite"])]
+    #[arg(long, conflicts_with_all = ["preset", "config", "overwrite"])]
     resume: bool,
     /// Start anew in the folder of an earlier run
     #[arg(long)]
@@ -126,26 +132,30 @@ struct Settings {
 }
 
 pub(super) fn run(args: Args) -> Result<()> {
+    let Some(out) = &args.out else { return list() };
     let flags = toml::Table::try_from(&args.settings).expect("flags are plain values");
     let (mut config, if_there) = if args.resume {
-        let config = RunFolder::open(&args.out)?.read_config()?;
+        let config = RunFolder::open(out)?.read_config()?;
         refuse_others(&flags, &config)?;
         (config, IfThere::Resume)
     } else {
-        let mut given = match &args.config {
-            Some(path) => config::read_table(path)?,
+        let mut given = match &args.preset {
+            Some(name) => presets::find(name)?.read().0,
             None => toml::Table::new(),
         };
+        if let Some(path) = &args.config {
+            config::put_over(&mut given, config::read_table(path)?);
+        }
         given.extend(flags);
         let if_there = if args.overwrite { IfThere::Overwrite } else { IfThere::Refuse };
         (RunConfig::resolve(given, data::open)?, if_there)
     };
-    files::refuse_same(&args.out, Path::new(&config.data))?;
+    files::refuse_same(out, Path::new(&config.data))?;
     let during = if config.umm_every > 0 { Some(During::new(&config)?) } else { None };
     config.umm = during.as_ref().map_or_else(toml::Table::new, During::settings);
     let step = during.as_ref().map(|during| |w: &Weights, views: &Views| during.step(w, views));
     let instead = step.as_ref().map(|step| Instead { every: config.umm_every.into(), from: config.umm_from, step });
-    let outcome = train::train(&config, data::open(&config.data)?, &args.out, if_there, instead.as_ref())?;
+    let outcome = train::train(&config, data::open(&config.data)?, out, if_there, instead.as_ref())?;
     if args.json {
         return super::print_json(&outcome);
     }
@@ -159,6 +169,30 @@ pub(super) fn run(args: Args) -> Result<()> {
         outcome.bad_samples.to_string(),
         outcome.checkpoint.display().to_string(),
     ]);
+    super::print(&table.to_string())
+}
+
+/// A row a method and preset.
+fn list() -> Result<()> {
+    let mut table = super::table(&["method", "title", "paper", "preset", "published", "measured by"]);
+    for entry in methods::METHODS {
+        let of = |preset: &&presets::Preset| preset.name.rsplit('/').next() == Some(entry.name);
+        let presets: Vec<_> = presets::PRESETS.iter().filter(of).collect();
+        if presets.is_empty() {
+            table.add_row([entry.name, entry.title, entry.paper, "-", "-", "-"]);
+        }
+        for preset in presets {
+            let published = preset.read().1;
+            table.add_row([
+                entry.name,
+                entry.title,
+                entry.paper,
+                preset.name,
+                &published.accuracy.map_or("-".into(), |accuracy| format!("{accuracy:.2} %")),
+                published.protocol.as_deref().unwrap_or("-"),
+            ]);
+        }
+    }
     super::print(&table.to_string())
 }
 

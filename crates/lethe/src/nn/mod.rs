@@ -3,7 +3,7 @@
 mod drop_path;
 mod layers;
 mod matmul;
-mod native;
+pub(crate) mod native;
 mod second_order;
 pub mod transformer;
 mod weights;

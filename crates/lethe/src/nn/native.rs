@@ -11,7 +11,7 @@ unsafe extern "C" {
 }
 
 /// The new tensor that `call` returns, or a panic with its message, as tch's own operators do.
-pub(super) fn checked(call: impl FnOnce(*mut *mut c_char) -> *mut C_tensor) -> Tensor {
+pub(crate) fn checked(call: impl FnOnce(*mut *mut c_char) -> *mut C_tensor) -> Tensor {
     let mut error = null_mut();
     let tensor = call(&mut error);
     if tensor.is_null() {

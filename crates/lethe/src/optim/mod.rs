@@ -1,6 +1,6 @@
 //! Optimisers over `Weights`; their state is `Weights` too, so that it can be saved.
 
-mod adamw;
+mod adam;
 mod lars;
 mod schedule;
 mod sgd;
@@ -10,7 +10,7 @@ use tch::Tensor;
 use crate::error::{Error, Result};
 use crate::nn::{Gradients, Weights};
 
-pub use adamw::AdamW;
+pub use adam::{Adam, Decay};
 pub use lars::Lars;
 pub use schedule::WarmupCosine;
 pub use sgd::Sgd;
@@ -33,7 +33,8 @@ pub struct Entry {
 
 pub const OPTIMIZERS: &[Entry] = &[
     Entry { name: "sgd", build: |weight_decay| Box::new(Sgd::new(weight_decay)) },
-    Entry { name: "adamw", build: |weight_decay| Box::new(AdamW::new(weight_decay)) },
+    Entry { name: "adam", build: |weight_decay| Box::new(Adam::new(weight_decay, Decay::OfGradient)) },
+    Entry { name: "adamw", build: |weight_decay| Box::new(Adam::new(weight_decay, Decay::Decoupled)) },
     Entry { name: "lars", build: |weight_decay| Box::new(Lars::new(weight_decay)) },
 ];
 

@@ -3,6 +3,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use lethe::config::presets::PRESETS;
+use lethe::config::{Precision, RunConfig};
 use lethe::run::{Kind, MetricRow};
 
 use crate::support::{lethe_err, lethe_ok, small_head, temp_dir, text};
@@ -303,4 +305,53 @@ fn an_existing_run_needs_resume_or_overwrite() {
     lethe_ok(&again);
     assert!(before == checkpoints(&run));
     assert!(run.join("notes.txt").exists());
+}
+
+#[test]
+fn presets_are_whole_and_can_be_changed() {
+    let folder = temp_dir();
+    let listed = lethe_ok(&["pretrain", "--list"]);
+    for preset in PRESETS {
+        let (table, published) = preset.read();
+        assert!(published.source.starts_with("https://"), "{}", preset.name);
+        let resolved = RunConfig::resolve(table.clone(), |_| lethe::data::open("shapes:n=300,size=32")).unwrap();
+        // Nothing is left to defaults that may change but what a machine or a user decides.
+        let resolved = toml::Table::try_from(&resolved).unwrap();
+        let open =
+            ["data", "device", "threads", "seed", "save_every", "bad_budget", "clip_norm", "umm_every", "umm_from"];
+        for (key, value) in resolved.iter().filter(|(key, _)| !open.contains(&key.as_str())) {
+            assert_eq!(table.get(key), Some(value), "{}: {key}", preset.name);
+        }
+        assert!(listed.contains(preset.name), "{}", preset.name);
+    }
+    let changes = folder.path().join("changes.toml");
+    std::fs::write(&changes, "precision = \"f32\"\n[method_settings]\nproj_hidden_dim = 16\n").unwrap();
+    let run = folder.path().join("run");
+    lethe_ok(&[
+        "pretrain",
+        "--preset",
+        "cifar10/simclr",
+        "--config",
+        text(&changes),
+        "--data",
+        "shapes:n=8,size=8",
+        "--encoder",
+        "resnet18-w2",
+        "--image-size",
+        "8",
+        "--batch-size",
+        "8",
+        "--epochs",
+        "1",
+        "--out",
+        text(&run),
+    ]);
+    let config = RunConfig::read(&run.join("config.toml")).unwrap();
+    let found = (config.weight_decay, config.stem.to_string(), config.epochs, config.precision);
+    assert_eq!(found, (1e-4, "cifar-pad2".to_owned(), 1, Precision::F32));
+    assert_eq!(config.method_settings["proj_hidden_dim"], 16.into());
+    assert_eq!(config.method_settings["proj_output_dim"], 256.into());
+    let refused = |more: &[&str]| lethe_err(&[&["pretrain", "--out", text(&run)], more].concat(), 2);
+    assert!(refused(&["--preset", "cifar10/simklr", "--data", "shapes"]).contains("unknown preset \"cifar10/simklr\""));
+    assert!(refused(&["--preset", "cifar10/simclr"]).contains("--data <D>"));
 }

@@ -1,4 +1,4 @@
-"""Five steps of SGD and AdamW by torch.optim, and of LARS as in solo-learn's solo/utils/lars.py
+"""Five steps of SGD, Adam and AdamW by torch.optim, and of LARS as in solo-learn's solo/utils/lars.py
 (https://github.com/vturrisi/solo-learn, commit 9187ea3: eta 0.02, clip_lr, exclude_bias_n_norm), in float64.
 Usage: make.py OUT
 """
@@ -41,6 +41,7 @@ for step, of in enumerate(gradients):
     out |= {f"gradient{step}/{name}": value for name, value in of.items()}
 for kind, build in {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.0, momentum=0.9, weight_decay=1e-2),
+    "adam": lambda p: torch.optim.Adam(p, lr=0.0, weight_decay=1e-2),
     "adamw": lambda p: torch.optim.AdamW(p, lr=0.0, weight_decay=1e-2),
     "lars": lambda p: Lars(p, 1e-2),
 }.items():

@@ -1,0 +1,49 @@
+//! Published recipes, whole: `presets/DATA/METHOD.toml`, the keys of a `--config` file and a table `[preset]` that says
+//! where they are from.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// Where a recipe was published, and what it reached there.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Published {
+    pub source: String,
+    /// Top-1 in percent on the test images; none where the source gives none.
+    pub accuracy: Option<f64>,
+    /// How that was measured.
+    pub protocol: Option<String>,
+}
+
+pub struct Preset {
+    /// `DATA/METHOD`.
+    pub name: &'static str,
+    text: &'static str,
+}
+
+macro_rules! presets {
+    ($($name:literal),* $(,)?) => {
+        &[$(Preset { name: $name, text: include_str!(concat!("../../presets/", $name, ".toml")) }),*]
+    };
+}
+
+pub const PRESETS: &[Preset] = presets!["cifar10/simclr", "cifar10/byol", "cifar10/vicreg"];
+
+/// # Errors
+/// When there is no preset of this name; the hint lists them.
+pub fn find(name: &str) -> Result<&'static Preset> {
+    PRESETS.iter().find(|preset| preset.name == name).ok_or_else(|| {
+        let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
+        Error::usage(format!("unknown preset {name:?}")).hint(format!("one of: {}", names.join(", ")))
+    })
+}
+
+impl Preset {
+    /// The settings, and where they are from.
+    pub fn read(&self) -> (toml::Table, Published) {
+        let mut table: toml::Table = self.text.parse().expect("a test reads every preset");
+        let published = table.remove("preset").expect("a test reads every preset");
+        (table, published.try_into().expect("a test reads every preset"))
+    }
+}
