@@ -13,7 +13,7 @@ use crate::nn::Weights;
 use crate::run::{IfThere, RunFolder};
 use crate::train::{self, Instead};
 use crate::undo::during::During;
-use crate::{data, files, methods, optim};
+use crate::{data, files, methods, optim, views};
 
 /// Trains an encoder without labels
 #[derive(clap::Args)]
@@ -77,11 +77,11 @@ struct Settings {
     /// Side of the views in pixels [default: that of small images, else 224]
     #[arg(long, value_name = "PIXELS")]
     image_size: Option<u32>,
-    /// Mean and deviation: cifar10, cifar100, stl10, imagenet or none [default: the data set's own]
-    #[arg(long, value_name = "NAME")]
+    /// Mean and deviation of the channels [default: the data set's own]
+    #[arg(long, value_parser = PossibleValuesParser::new(views::NORMALIZATIONS.iter().map(|(name, _)| *name)))]
     normalize: Option<String>,
-    /// Recipe of the views: simclr, byol or vicreg [default: the method's own]
-    #[arg(long, value_name = "NAME")]
+    /// Recipe of the views [default: the method's own]
+    #[arg(long, value_parser = PossibleValuesParser::new(views::RECIPES.iter().map(|recipe| recipe.name)))]
     augmentation: Option<String>,
     /// [default: 100]
     #[arg(long, value_name = "N")]

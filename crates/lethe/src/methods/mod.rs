@@ -17,6 +17,7 @@ use crate::encoders::Part;
 use crate::error::{Error, Result};
 use crate::nn::{Mode, Weights};
 use crate::rng::Rng;
+use crate::views::{Augmentation, Normalize, augmentation as augmentation_of};
 
 pub use byol::{Byol, distance as byol_distance};
 pub use memory::{Memory, remember};
@@ -102,6 +103,19 @@ pub struct Entry {
     pub recipe: Recipe,
     /// From the table `[method_settings]` of a configuration; absent keys take the published values.
     pub build: fn(&toml::Table) -> Result<Box<dyn Method>>,
+}
+
+impl Entry {
+    /// # Errors
+    /// When `augmentation` gives one view and the method compares two.
+    pub fn check_views(&self, augmentation: &Augmentation) -> Result<()> {
+        let own = augmentation_of(self.recipe.augmentation, 32, Normalize::named("none")?)?;
+        if augmentation.views().len() >= own.views().len().min(2) {
+            return Ok(());
+        }
+        Err(Error::usage(format!("{} compares two views of an image, this augmentation gives one", self.name))
+            .hint(format!("its own is {}", self.recipe.augmentation)))
+    }
 }
 
 pub const METHODS: &[Entry] = &[simclr::ENTRY, byol::ENTRY, vicreg::ENTRY];

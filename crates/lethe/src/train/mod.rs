@@ -82,9 +82,11 @@ pub fn train(
     let device = config::device(&config.device)?;
     let encoder = config.encoder_spec().build()?;
     let net = Part::whole(encoder.as_ref());
-    let method = (methods::find(&config.method)?.build)(&config.method_settings)?;
+    let entry = methods::find(&config.method)?;
+    let method = (entry.build)(&config.method_settings)?;
     let normalize = Normalize::named(&config.normalize)?;
     let augmentation = views::augmentation(&config.augmentation, config.image_size, normalize)?;
+    entry.check_views(&augmentation)?;
     let loader = Loader::new(dataset, augmentation, loader_settings(config))?;
     let steps_per_epoch = loader.batches_per_epoch() as u64;
     let total_steps = u64::from(config.epochs) * steps_per_epoch;

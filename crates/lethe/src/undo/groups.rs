@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 pub enum Groups {
     /// The views of an image.
     Pairs,
-    /// `kmeans:K`: the images of a batch in K clusters of their early features, pooled and averaged over the views. The
+    /// `kmeans:K`: the images of a batch in K clusters of their early features, pooled and averaged over two views. The
     /// frozen part alone decides, so that the groups stand still while the late part moves.
     KMeans(usize),
 }
