@@ -156,6 +156,16 @@ impl Vit {
         patches.flatten(1, 2) + positions.to_kind(x.kind())
     }
 
+    /// # Errors
+    /// When images `[n, 3, h, w]` are not of the size that the positional embedding is made for, which `method` needs.
+    pub fn expect_own_size(&self, method: &str, images: &Tensor) -> Result<()> {
+        let (size, own) = (&images.size()[2..], self.shape.image_size);
+        if size == [own, own] {
+            return Ok(());
+        }
+        Err(Error::usage(format!("{method} needs views of {own} x {own} pixels, not {} x {}", size[0], size[1])))
+    }
+
     /// Tokens `[n, t, d]` with the class token before them.
     pub fn with_class_token(&self, w: &Weights, tokens: &Tensor) -> Tensor {
         let class = w.get("cls_token") + w.get("pos_embed").narrow(1, 0, 1);

@@ -4,6 +4,9 @@
 
 mod byol;
 pub mod heads;
+mod i_jepa;
+mod mae;
+mod masked;
 mod memory;
 mod simclr;
 mod teacher;
@@ -20,6 +23,8 @@ use crate::rng::Rng;
 use crate::views::{Augmentation, Normalize, augmentation as augmentation_of};
 
 pub use byol::{Byol, distance as byol_distance};
+pub use i_jepa::{Blocks, IJepa, Prediction};
+pub use mae::{Mae, Reconstruction};
 pub use memory::{Memory, remember};
 pub use simclr::{SimClr, nt_xent};
 pub use vicreg::{VicReg, vicreg};
@@ -118,7 +123,7 @@ impl Entry {
     }
 }
 
-pub const METHODS: &[Entry] = &[simclr::ENTRY, byol::ENTRY, vicreg::ENTRY];
+pub const METHODS: &[Entry] = &[simclr::ENTRY, byol::ENTRY, vicreg::ENTRY, mae::ENTRY, i_jepa::ENTRY];
 
 /// # Errors
 /// When there is no method of this name; the hint lists them.

@@ -162,13 +162,13 @@ fn bf16_follows_the_input_and_stays_near_f32() {
 }
 
 /// Numbers between -1 and 1, as the golden cases have them.
-fn formula(shape: &[i64], seed: f64) -> Tensor {
+pub(crate) fn formula(shape: &[i64], seed: f64) -> Tensor {
     let n: i64 = shape.iter().product();
     ((Tensor::arange(n, (Kind::Double, Device::Cpu)) + 1.0) * 0.7 + seed).sin().view(shape)
 }
 
 /// By the place of a tensor in the encoder's order; gains near 1, biases near 0, matrices scaled by their inputs.
-fn formulas(encoder: &dyn Encoder, is_gain: impl Fn(&str) -> bool) -> Weights {
+pub(crate) fn formulas(encoder: &dyn Encoder, is_gain: impl Fn(&str) -> bool) -> Weights {
     let tensor = |(seed, (name, shape)): (usize, (String, Vec<i64>))| {
         let x = formula(&shape, seed as f64);
         let x = match shape.len() {

@@ -59,7 +59,9 @@ fn a_vit_is_pretrained_diagnosed_repaired_and_judged() {
         serde_json::from_str(&lethe_ok(&[&["features", text(&checkpoint)], &other[..]].concat())).unwrap();
     assert_eq!(shapes["stages"]["block1"], serde_json::json!([20, 64]));
 
-    let refused = |flags: &[&str]| lethe_err(&[&["pretrain", "--data", data, "--batch-size", "16", "--out", "never"], flags].concat(), 2);
+    let refused = |flags: &[&str]| {
+        lethe_err(&[&["pretrain", "--data", data, "--batch-size", "16", "--out", "never"], flags].concat(), 2)
+    };
     let errors = [
         refused(&["--encoder", "vit-tiny", "--patch", "5"]),
         refused(&["--encoder", "vit-tiny", "--stem", "cifar"]),
