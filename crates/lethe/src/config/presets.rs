@@ -28,7 +28,8 @@ macro_rules! presets {
     };
 }
 
-pub const PRESETS: &[Preset] = presets!["cifar10/simclr", "cifar10/byol", "cifar10/vicreg", "cifar10/swav", "cifar10/dino"];
+pub const PRESETS: &[Preset] =
+    presets!["cifar10/simclr", "cifar10/byol", "cifar10/vicreg", "cifar10/swav", "cifar10/dino"];
 
 /// # Errors
 /// When there is no preset of this name; the hint lists them.

@@ -11,6 +11,9 @@ mod emp_ssl;
 mod dino;
 pub mod heads;
 mod mec;
+mod i_jepa;
+mod mae;
+mod masked;
 mod memory;
 mod mmcr;
 mod moco_v2;
@@ -44,9 +47,11 @@ pub use barlow_twins::{BarlowTwins, barlow_twins};
 pub use byol::{Byol, distance as byol_distance};
 pub use corinfomax::CorInfoMax;
 pub use dcl::{Dcl, Dclw, dcl};
-pub use emp_ssl::{EmpSsl, emp_ssl};
-pub use mec::{Mec, code_length};
 pub use dino::Dino;
+pub use emp_ssl::{EmpSsl, emp_ssl};
+pub use i_jepa::{Blocks, IJepa, Prediction};
+pub use mae::{Mae, Reconstruction};
+pub use mec::{Mec, code_length};
 pub use memory::{Memory, remember};
 pub use mmcr::{Mmcr, mmcr};
 pub use moco_v2::{MoCoV2, info_nce};
@@ -55,12 +60,12 @@ pub use nnclr::{NnClr, nearest as nearest_in_support, nnclr};
 pub use relic::{Relic, relic};
 pub use ressl::{ReSsl, relation};
 pub use simclr::{SimClr, nt_xent};
+pub use simdino::{SimDino, simdino};
 pub use simsiam::{SimSiam, negative_cosine};
 pub use supcon::{SupCon, supcon};
 pub use supervised::{Supervised, classification};
-pub use tico::{TiCo, tico};
-pub use simdino::{SimDino, simdino};
 pub use swav::{SwAv, sinkhorn, swapped_prediction};
+pub use tico::{TiCo, tico};
 pub use vicreg::{VicReg, vicreg};
 pub use views::Views;
 pub use w_mse::{WMse, w_mse};
@@ -108,6 +113,17 @@ pub trait Method: Send + Sync {
 
     /// Fresh heads for representations of dimension `dim`.
     fn init(&self, dim: i64, rng: &mut Rng) -> Weights;
+
+    /// Fresh heads for these stages.
+    fn init_for(&self, net: &Part, rng: &mut Rng) -> Weights {
+        self.init(net.dim(), rng)
+    }
+
+    /// # Errors
+    /// When it cannot train these stages: of another kind of encoder, or a part of one.
+    fn check(&self, _net: &Part) -> Result<()> {
+        Ok(())
+    }
 
     /// Makes the teacher, where there is one, a copy of the student in `w`.
     fn teach(&self, _w: &mut Weights) {}
@@ -177,6 +193,8 @@ pub const METHODS: &[Entry] = &[
     emp_ssl::ENTRY,
     simdino::ENTRY,
     tico::ENTRY,
+    mae::ENTRY,
+    i_jepa::ENTRY,
     supcon::ENTRY,
     supervised::ENTRY,
 ];

@@ -244,6 +244,62 @@ fn a_full_width_save_has_exactly_torchvisions_keys_and_shapes() {
     }
 }
 
+fn vit_file(name: &str) -> PathBuf {
+    golden::folder("vit").join(name)
+}
+
+/// The same of timm's vision transformers.
+#[test]
+fn a_full_width_vit_has_exactly_timms_keys_and_shapes() {
+    let text = std::fs::read_to_string(vit_file("timm-keys.json")).unwrap();
+    let expected: BTreeMap<String, Vec<(String, Vec<i64>)>> = serde_json::from_str(&text).unwrap();
+    assert_eq!(expected.len(), 4);
+    for (timm, shapes) in expected {
+        let (name, patch) = timm.strip_suffix("_224").unwrap().rsplit_once("_patch").unwrap();
+        let spec = EncoderSpec { name: name.replace('_', "-"), patch: patch.parse().ok(), ..EncoderSpec::default() };
+        let spec = spec.resolved(224).unwrap();
+        let encoder = spec.build().unwrap();
+        assert_eq!(encoder.shapes(), shapes, "{timm}");
+        assert_eq!(encoder.spec(), spec);
+    }
+}
+
+#[test]
+fn vision_transformers_of_all_tools_are_recognised() {
+    let spec = EncoderSpec { name: "vit-tiny-w8-d2".into(), patch: Some(4), ..EncoderSpec::default() };
+    let spec = spec.resolved(8).unwrap();
+    let expected = checkpoint::open(&vit_file("timm.pth")).unwrap().encoder;
+    assert_eq!(expected.len(), spec.build().unwrap().shapes().len());
+    for (name, epoch) in [("timm.pth", None), ("dino.pth", Some(300)), ("mae.pth", Some(799)), ("lightly.pth", Some(1))]
+    {
+        let read = checkpoint::open(&vit_file(name)).unwrap_or_else(|error| panic!("{error}"));
+        let meta = Meta { epoch, image_size: Some(8), ..Meta::new(spec.clone()) };
+        assert_eq!(read.meta, meta, "{name}");
+        assert_same(name, &read.encoder, &expected, true);
+        assert!(read.head.is_none(), "{name}");
+    }
+    let scaled = checkpoint::open(&vit_file("timm-scaled.safetensors")).unwrap();
+    assert_eq!(scaled.meta.encoder, EncoderSpec { layer_scale: Some(true), ..spec });
+    let errors = ["fc-norm.pth", "registers.pth"].map(|name| refused(&vit_file(name)));
+    insta::assert_snapshot!(errors.concat(), @"");
+}
+
+#[test]
+fn what_a_vit_does_not_tell_is_noted_in_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (given, out) = (vit_file("mae.pth"), folder.path().join("mae.safetensors"));
+    support::lethe_err(&["convert", support::text(&given), support::text(&out), "--stem", "cifar"], 2);
+    support::lethe_ok(&["convert", support::text(&given), support::text(&out), "--pool", "mean"]);
+    let read = checkpoint::open(&out).unwrap();
+    assert_eq!(read.meta.encoder.to_string(), "vit-tiny-w8-d2 (patch 4, 8 pixels, mean pooling)");
+    assert_eq!(read.meta.image_size, Some(8));
+    assert_same("converted", &read.encoder, &checkpoint::open(&given).unwrap().encoder, true);
+    // A class token and a mean are features of their own.
+    let again = folder.path().join("again.safetensors");
+    checkpoint::save(&again, &read.meta, &read.encoder).unwrap();
+    assert_eq!(checkpoint::open(&again).unwrap().meta, read.meta);
+}
+
 /// `LETHE_PYTHON` names a Python with torch, torchvision and safetensors: torchvision itself takes our file, strictly,
 /// and computes the features we do.
 #[test]
@@ -440,12 +496,13 @@ fn convert_notes_the_stem_that_left_no_trace() {
     let folder = tempfile::tempdir().unwrap();
     let (bare, converted) = (folder.path().join("bare.safetensors"), folder.path().join("converted.safetensors"));
     let read = open("solo-learn.ckpt");
-    checkpoint::save(&bare, &Meta::new(EncoderSpec { stem: Stem::Cifar, ..read.meta.encoder }), &read.encoder).unwrap();
+    checkpoint::save(&bare, &Meta::new(EncoderSpec { stem: Some(Stem::Cifar), ..read.meta.encoder }), &read.encoder)
+        .unwrap();
     let [from, to] = [&bare, &converted].map(|path| support::text(path));
     support::lethe_err(&["convert", from, to, "--stem", "imagenet"], 2);
     assert!(!converted.exists());
     support::lethe_ok(&["convert", from, to, "--stem", "cifar-pad2"]);
-    assert_eq!(checkpoint::open(&converted).unwrap().meta.encoder.stem, Stem::CifarPad2);
+    assert_eq!(checkpoint::open(&converted).unwrap().meta.encoder.stem, Some(Stem::CifarPad2));
 }
 
 #[test]

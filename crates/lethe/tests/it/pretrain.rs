@@ -7,12 +7,11 @@ use lethe::config::presets::PRESETS;
 use lethe::config::{Precision, RunConfig};
 use lethe::run::{Kind, MetricRow};
 
-use crate::support::{lethe_err, lethe_ok, small_head, temp_dir, text};
+use crate::support::{encoder_flags, lethe_err, lethe_ok, small_head, temp_dir, text};
 
 /// A small run that takes a second or two.
 fn small_run<'a>(method: &'a str, out: &'a str, epochs: &'a str) -> Vec<&'a str> {
-    let settings =
-        ["--data", "shapes:n=96,size=16", "--encoder", "resnet18-w4", "--batch-size", "32", "--save-every", "2"];
+    let settings = ["--data", "shapes:n=96,size=16", "--batch-size", "32", "--save-every", "2"];
     let mut args = vec![
         "pretrain",
         "--method",
@@ -29,6 +28,7 @@ fn small_run<'a>(method: &'a str, out: &'a str, epochs: &'a str) -> Vec<&'a str>
         "0.5",
     ];
     args.extend(settings);
+    args.extend(encoder_flags(method));
     args
 }
 
@@ -347,7 +347,7 @@ fn presets_are_whole_and_can_be_changed() {
         text(&run),
     ]);
     let config = RunConfig::read(&run.join("config.toml")).unwrap();
-    let found = (config.weight_decay, config.stem.to_string(), config.epochs, config.precision);
+    let found = (config.weight_decay, config.stem.unwrap().to_string(), config.epochs, config.precision);
     assert_eq!(found, (1e-4, "cifar-pad2".to_owned(), 1, Precision::F32));
     assert_eq!(config.method_settings["proj_hidden_dim"], 16.into());
     assert_eq!(config.method_settings["proj_output_dim"], 256.into());
