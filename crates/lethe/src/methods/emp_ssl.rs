@@ -16,7 +16,7 @@ pub(super) const ENTRY: Entry = Entry {
     title: "EMP-SSL",
     paper: "arXiv 2304.03977",
     // The authors' 0.3 is for batches of 100.
-    recipe: Recipe { optimizer: "lars", lr: 0.768, weight_decay: 1e-4, augmentation: "vicreg" },
+    recipe: Recipe { optimizer: "lars", lr: 0.768, weight_decay: 1e-4, augmentation: "emp-ssl" },
     build: from_settings::<EmpSsl>,
 };
 

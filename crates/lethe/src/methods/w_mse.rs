@@ -16,7 +16,7 @@ pub(super) const ENTRY: Entry = Entry {
     name: "w-mse",
     title: "W-MSE",
     paper: "arXiv 2007.06346",
-    recipe: Recipe { optimizer: "adam", lr: 2e-3, weight_decay: 1e-6, augmentation: "simclr" },
+    recipe: Recipe { optimizer: "adam", lr: 2e-3, weight_decay: 1e-6, augmentation: "w-mse" },
     build: from_settings::<WMse>,
 };
 
