@@ -179,15 +179,20 @@ impl<'a> Part<'a> {
 
     /// What enters these stages, a map of the stage before them or images, to a vector `[n, c]`.
     pub fn pool_input(&self, x: &Tensor) -> Tensor {
-        match self.stages.start.checked_sub(1) {
-            Some(before) => self.encoder.pool(before, x),
+        self.pooled_after(self.stages.start, x)
+    }
+
+    /// What leaves the first `stages` stages of the encoder, images where that is none, to a vector `[n, c]`.
+    fn pooled_after(&self, stages: usize, x: &Tensor) -> Tensor {
+        match stages.checked_sub(1) {
+            Some(last) => self.encoder.pool(last, x),
             None => x.mean_dim([2i64, 3].as_slice(), false, None),
         }
     }
 
     /// The representation: the pooled map after the last stage, `[n, d]`, in f32 or better.
     pub fn represent(&self, w: &Weights, x: &Tensor, mode: Mode) -> Tensor {
-        self.encoder.pool(self.stages.end - 1, &self.forward(w, x, mode))
+        self.pooled_after(self.stages.end, &self.forward(w, x, mode))
     }
 
     /// The pooled map of every stage, in one pass.
