@@ -17,7 +17,8 @@ pub(super) const ENTRY: Entry = Entry {
     build: from_settings::<SimSiam>,
 };
 
-/// Defaults as solo-learn's for CIFAR.
+/// Defaults as solo-learn's for CIFAR; there, as in the authors' code, the predictor's learning rate stays as it is at the
+/// start, here it follows the schedule with all others.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SimSiam {

@@ -133,7 +133,7 @@ fn a_run_is_trained_by_one_process_at_a_time() {
 #[test]
 fn steps_of_umm_take_the_place_of_plain_ones_and_leave_the_early_stages() {
     let folder = temp_dir();
-    for method in ["simclr", "byol", "vicreg"] {
+    for method in ["simclr", "byol", "vicreg", "ressl"] {
         let config = folder.path().join(format!("{method}.toml"));
         let umm = "[umm]\nsplit = \"stage3\"\nalpha = 0.02\n";
         std::fs::write(&config, std::fs::read_to_string(small_head(method)).unwrap() + umm).unwrap();

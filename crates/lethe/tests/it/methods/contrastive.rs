@@ -8,7 +8,7 @@ use lethe::rng::{Purpose, once};
 use tch::{Device, Kind, Tensor};
 
 use crate::golden;
-use crate::support::{lethe_err, lethe_ok, small_settings, temp_dir, text};
+use crate::support::{lethe, lethe_err, lethe_ok, small_head, small_settings, temp_dir, text};
 use crate::undo::{flat, parameters};
 
 const ROUNDING: f64 = 1e-9;
@@ -164,7 +164,7 @@ fn they_can_be_differentiated_twice() {
     let images = Tensor::arange(8 * 3 * 16 * 16, (Kind::Double, Device::Cpu)).view([8, 3, 16, 16]);
     let labels = Tensor::arange(8, (Kind::Int64, Device::Cpu)).remainder(3);
     let images = Views { labels: Some(labels), ..vec![(&images * 0.7).sin(), (&images * 0.7 + 0.3).sin()].into() };
-    for name in ["moco-v2", "moco-v3", "nnclr", "ressl", "dcl", "relic", "supcon", "supervised"] {
+    for name in ["moco-v2", "moco-v3", "nnclr", "ressl", "dcl", "relic", "supcon", "supervised", "dino", "simdino"] {
         let method = (find(name).unwrap().build)(&small_settings(name)).unwrap();
         let mut rng = once(0, Purpose::Init);
         let frozen = encoder.init(&mut rng).to_kind(Kind::Double).frozen();
@@ -257,4 +257,41 @@ fn what_needs_labels_or_room_says_so_before_it_trains() {
     let stderr = lethe_err(&undo(text(&flat)), 2);
     assert!(stderr.starts_with("error: supervised: the images have no labels") && !undone.exists(), "{stderr}");
     lethe_ok(&undo("shapes:n=16,size=16"));
+}
+
+#[test]
+fn a_repair_goes_on_with_the_queue_of_the_run() {
+    let folder = temp_dir();
+    let run = folder.path().join("run");
+    let data = ["--data", "shapes:n=24,size=16", "--batch-size", "8", "--epochs", "2"];
+    let trained = ["pretrain", "--method", "moco-v2", "--encoder", "resnet18-w4", "--save-every", "1", "--lr", "0.01"];
+    lethe_ok(&[&trained, &data[..], &["--config", small_head("moco-v2"), "--out", text(&run)]].concat());
+    let head = |checkpoint: &std::path::Path| {
+        let state = lethe::checkpoint::state_path(checkpoint);
+        lethe::checkpoint::open_state(&state).unwrap().head
+    };
+    let checkpoint = run.join("checkpoints/epoch-0002.safetensors");
+    let before = head(&checkpoint);
+    for repair in ["continue", "average"] {
+        let out = folder.path().join(repair);
+        let undo = ["undo", text(&checkpoint), "--repair", repair, "--out", text(&out)];
+        let output = lethe(&[&undo, &data[..]].concat());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && !said.contains("a new one is trained"), "{said}");
+        let after = head(&out.join("undone.safetensors"));
+        for queue in ["memory.queue1", "memory.queue2"] {
+            let kept =
+                (before.get(queue) - after.get(queue)).abs().sum_dim_intlist([1i64].as_slice(), false, None::<Kind>);
+            let kept = kept.eq(0.0).sum(Kind::Int64).int64_value(&[]);
+            // 2 epochs of 24 keys each go into the 64 places; averaging makes no step.
+            assert_eq!(kept, if repair == "continue" { 64 - 48 } else { 64 }, "{repair}: {queue}");
+        }
+        let next = after.get("memory.queue1.next").int64_value(&[0]);
+        assert_eq!(next, if repair == "continue" { 96 % 64 } else { 48 }, "{repair}");
+    }
+    let out = folder.path().join("other");
+    let undo = ["undo", text(&checkpoint), "--method", "nnclr", "--out", text(&out)];
+    let output = lethe(&[&undo, &data[..]].concat());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && said.contains("no nnclr head: a new one is trained along"), "{said}");
 }
