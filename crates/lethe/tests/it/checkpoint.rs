@@ -281,7 +281,12 @@ fn vision_transformers_of_all_tools_are_recognised() {
     let scaled = checkpoint::open(&vit_file("timm-scaled.safetensors")).unwrap();
     assert_eq!(scaled.meta.encoder, EncoderSpec { layer_scale: Some(true), ..spec });
     let errors = ["fc-norm.pth", "registers.pth"].map(|name| refused(&vit_file(name)));
-    insta::assert_snapshot!(errors.concat(), @"");
+    insta::assert_snapshot!(errors.concat(), @r"
+    error: fc-norm.pth: tensor fc_norm.bias is no part of a vision transformer
+      hint: Lethe reads torchvision's resnet18, resnet34, resnet50 and convnext_tiny, timm's vit_tiny, vit_small and vit_base
+    error: registers.pth: tensor reg_token is no part of a vision transformer
+      hint: Lethe reads torchvision's resnet18, resnet34, resnet50 and convnext_tiny, timm's vit_tiny, vit_small and vit_base
+    ");
 }
 
 #[test]
@@ -398,12 +403,11 @@ fn files_that_are_no_checkpoint_are_refused_in_a_line() {
       hint: in Python: torch.save(model.state_dict(), FILE)
     error: list.pt: holds a list, not a state dict
       hint: in Python: torch.save(model.state_dict(), FILE)
-    error: vit.pth: holds a vision transformer (blocks.0.attn.qkv.weight), not a ResNet
-      hint: Lethe reads resnet18, resnet34 and resnet50
+    error: vit.pth: tensor pos_embed of a vision transformer is missing
     error: clash.pth: has two tensors named a.b
     error: meta.pth: tensor layer4.0.conv1.weight has no data: it was saved from PyTorch's meta device
-    error: seed.safetensors: holds no ResNet; its 3 tensors begin with n, conv1.weight, bn1.weight
-      hint: Lethe reads resnet18, resnet34 and resnet50
+    error: seed.safetensors: holds no encoder; its 3 tensors begin with n, conv1.weight, bn1.weight
+      hint: Lethe reads torchvision's resnet18, resnet34, resnet50 and convnext_tiny, timm's vit_tiny, vit_small and vit_base
     error: make.py: is not a checkpoint
       hint: expected safetensors or a PyTorch state dict (.pt, .pth, .ckpt)
     ");
@@ -482,7 +486,7 @@ fn the_first_tensor_that_does_not_fit_is_named() {
     error: w.safetensors: holds a ResNet of [3, 2, 2, 2] basic blocks, not resnet18, resnet34 or resnet50
     error: w.safetensors: tensor layer1.0.se.fc1.weight is no part of resnet18-w1 (imagenet stem)
     error: w.safetensors: tensor attnpool.k_proj.weight is no part of a ResNet
-      hint: Lethe reads torchvision's resnet18, resnet34 and resnet50, and such as are named like them
+      hint: Lethe reads torchvision's resnet18, resnet34, resnet50 and convnext_tiny, timm's vit_tiny, vit_small and vit_base
     error: w.safetensors: tensor bn1.weight holds Int, expected Float
     error: w.safetensors: holds several encoders, which begin at conv1, module.conv1
       hint: save the state dict of the one you mean alone

@@ -267,7 +267,7 @@ fn bad_input_gets_one_clear_line() {
     };
     insta::assert_snapshot!(error(&["--data", "shapes:n=64", "--batch-size", "8", "--encoder", "resnet19"], 2), @r#"
     error: unknown encoder "resnet19"
-      hint: one of resnet18, resnet34, resnet50, with -wW for the base width (resnet18-w16)
+      hint: one of resnet18, resnet34, resnet50, vit-tiny, vit-small, vit-base, convnext-tiny, with -wW for another width (resnet18-w16)
     "#);
     insta::assert_snapshot!(error(&["--data", "shapes:n=64", "--batch-size", "65"], 2), @r"
     error: batch_size 65 is larger than the data set (64 images)

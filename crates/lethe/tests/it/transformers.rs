@@ -69,7 +69,16 @@ fn a_vit_is_pretrained_diagnosed_repaired_and_judged() {
         refused(&["--encoder", "resnet18", "--drop-path", "0.1"]),
         refused(&["--encoder", "convnext-tiny", "--drop-path", "1"]),
     ];
-    insta::assert_snapshot!(errors.concat(), @"");
+    insta::assert_snapshot!(errors.concat(), @r"
+    error: --patch 5: images of 32 pixels are no whole number of patches
+      hint: choose a divisor of the image's side, or another --image-size
+    error: --stem: vit-tiny has nothing of the kind
+      hint: leave --stem out, or choose another encoder
+    error: --patch: resnet18 has nothing of the kind
+      hint: leave --patch out, or choose another encoder
+    error: drop_path 0.1: resnet18 has no paths to drop
+    error: drop_path 1: convnext-tiny needs a share below 1
+    ");
 }
 
 #[test]
