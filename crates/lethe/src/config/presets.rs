@@ -28,7 +28,7 @@ macro_rules! presets {
     };
 }
 
-pub const PRESETS: &[Preset] = presets!["cifar10/simclr", "cifar10/byol", "cifar10/vicreg"];
+pub const PRESETS: &[Preset] = presets!["cifar10/simclr", "cifar10/byol", "cifar10/vicreg", "cifar10/mae"];
 
 /// # Errors
 /// When there is no preset of this name; the hint lists them.
