@@ -31,7 +31,7 @@ pub struct RunConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layer_scale: Option<bool>,
     /// Share of the images that skip the last residual branch, in training.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub drop_path: f64,
     /// Side of the square views, in pixels.
     pub image_size: u32,
@@ -82,6 +82,11 @@ impl Precision {
             Precision::Bf16 => Kind::BFloat16,
         }
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(share: &f64) -> bool {
+    *share == 0.0
 }
 
 /// Images looked at to find their size.

@@ -56,8 +56,8 @@ impl Family {
 }
 
 /// The hint that says what can be read.
-const READS: &str = "Lethe reads torchvision's resnet18, resnet34, resnet50 and convnext_tiny, timm's vision transformers of \
-                     64 dimensions a head, and such as are named like them";
+const READS: &str =
+    "Lethe reads torchvision's resnet18, resnet34, resnet50 and convnext_tiny, timm's vit_tiny, vit_small and vit_base";
 
 /// Parts of a name that only wrap a network: keys of the saved dictionary, DataParallel, `torch.compile`, VISSL.
 const WRAPPERS: &[&str] = &[

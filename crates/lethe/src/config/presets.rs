@@ -43,6 +43,7 @@ pub const PRESETS: &[Preset] = presets![
     "cifar10/nnclr",
     "cifar10/dcl",
     "cifar10/dclw",
+    "cifar10/mae",
     "cifar10/supcon",
 ];
 

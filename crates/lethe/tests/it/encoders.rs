@@ -361,5 +361,12 @@ fn what_an_encoder_does_not_have_is_refused_and_what_is_left_open_suits_the_imag
         spec("vit-tiny-d0").resolved(32).unwrap().build().map(|_| ()),
     ];
     let errors: Vec<String> = wrong.into_iter().map(|result| result.unwrap_err().to_string()).collect();
-    insta::assert_snapshot!(errors.join("\n"), @"");
+    insta::assert_snapshot!(errors.join("\n"), @r#"
+    --patch: resnet18 has nothing of the kind
+    --stem: vit-tiny has nothing of the kind
+    --pool: convnext-tiny has nothing of the kind
+    --patch 5: images of 32 pixels are no whole number of patches
+    encoder "vit-tiny-w100": its width must be a multiple of 64, or 4, 8, .. 60
+    encoder "vit-tiny-d0": "d0" is not one of w1 to w1024 or d1 to d1024
+    "#);
 }

@@ -267,7 +267,7 @@ fn bad_input_gets_one_clear_line() {
     };
     insta::assert_snapshot!(error(&["--data", "shapes:n=64", "--batch-size", "8", "--encoder", "resnet19"], 2), @r#"
     error: unknown encoder "resnet19"
-      hint: one of resnet18, resnet34, resnet50, with -wW for the base width (resnet18-w16)
+      hint: one of resnet18, resnet34, resnet50, vit-tiny, vit-small, vit-base, convnext-tiny, with -wW for another width (resnet18-w16)
     "#);
     insta::assert_snapshot!(error(&["--data", "shapes:n=64", "--batch-size", "65"], 2), @r"
     error: batch_size 65 is larger than the data set (64 images)
@@ -277,7 +277,7 @@ fn bad_input_gets_one_clear_line() {
     insta::assert_snapshot!(error(&["--data", "shapes:n=64", "--lr=-1", "--batch-size", "8"], 2), @"error: lr must be a number of at least 0, not -1");
     let unknown_key = write("key.toml", "epochs = 3\nlearning_rate = 0.1\n");
     insta::assert_snapshot!(error(&["--config", text(&unknown_key)], 2), @r"
-    error: settings: unknown field `learning_rate`, expected one of `method`, `data`, `encoder`, `stem`, `image_size`, `normalize`, `augmentation`, `epochs`, `batch_size`, `optimizer`, `lr`, `weight_decay`, `warmup_epochs`, `clip_norm`, `precision`, `device`, `threads`, `seed`, `save_every`, `bad_budget`, `umm_every`, `umm_from`, `method_settings`, `umm`
+    error: settings: unknown field `learning_rate`, expected one of `method`, `data`, `encoder`, `stem`, `patch`, `pool`, `layer_scale`, `drop_path`, `image_size`, `normalize`, `augmentation`, `epochs`, `batch_size`, `optimizer`, `lr`, `weight_decay`, `warmup_epochs`, `clip_norm`, `precision`, `device`, `threads`, `seed`, `save_every`, `bad_budget`, `umm_every`, `umm_from`, `method_settings`, `umm`
       hint: `lethe pretrain --help` lists the keys
     ");
     let not_toml = write("broken.toml", "epochs = 3\nlr = = 1\n");
@@ -314,11 +314,21 @@ fn presets_are_whole_and_can_be_changed() {
     for preset in PRESETS {
         let (table, published) = preset.read();
         assert!(published.source.starts_with("https://"), "{}", preset.name);
-        let resolved = RunConfig::resolve(table.clone(), |_| lethe::data::open("shapes:n=300,size=32")).unwrap();
+        let resolved = RunConfig::resolve(table.clone(), |_| lethe::data::open("shapes:n=512,size=32")).unwrap();
         // Nothing is left to defaults that may change but what a machine or a user decides.
         let resolved = toml::Table::try_from(&resolved).unwrap();
-        let open =
-            ["data", "device", "threads", "seed", "save_every", "bad_budget", "clip_norm", "umm_every", "umm_from"];
+        let open = [
+            "data",
+            "device",
+            "threads",
+            "seed",
+            "save_every",
+            "bad_budget",
+            "clip_norm",
+            "umm_every",
+            "umm_from",
+            "drop_path",
+        ];
         for (key, value) in resolved.iter().filter(|(key, _)| !open.contains(&key.as_str())) {
             assert_eq!(table.get(key), Some(value), "{}: {key}", preset.name);
         }

@@ -31,7 +31,7 @@ fn a_vit_is_pretrained_diagnosed_repaired_and_judged() {
     assert_eq!(found["stages"], serde_json::json!(["patch", "block1", "block2"]), "{diagnosis}");
 
     let checkpoint = run.join("checkpoints/epoch-0002.safetensors");
-    for repair in ["umm", "distill-late", "distill-early"] {
+    for repair in ["umm", "joint", "continue", "reinit", "average", "distill-late", "distill-early"] {
         let target = undone.join(repair);
         let settings =
             ["--split", "block1", "--repair", repair, "--epochs", "1", "--batch-size", "16", "--groups", "kmeans:3"];
@@ -53,6 +53,14 @@ fn a_vit_is_pretrained_diagnosed_repaired_and_judged() {
         ]);
         assert!(scores.contains("patch") && scores.contains("block2"), "{scores}");
     }
+    for hypergradient in ["exact", "neumann", "cg"] {
+        let target = undone.join(hypergradient);
+        let settings = ["--split", "block1", "--hypergradient", hypergradient, "--epochs", "1", "--batch-size", "32"];
+        let json = ["--data", data, "--out", text(&target), "--json"];
+        let outcome = lethe_ok(&[&["undo", text(&checkpoint)], &settings[..], &json].concat());
+        let outcome: serde_json::Value = serde_json::from_str(&outcome).unwrap();
+        assert!(outcome["last"]["grad_norm"].as_f64().unwrap() > 0.0, "{outcome}");
+    }
     // Another size than the one it was trained with: positions are interpolated.
     let other = ["--data", "shapes:n=20,size=48", "--image-size", "48", "--out", text(&features), "--json"];
     let shapes: serde_json::Value =
@@ -69,7 +77,16 @@ fn a_vit_is_pretrained_diagnosed_repaired_and_judged() {
         refused(&["--encoder", "resnet18", "--drop-path", "0.1"]),
         refused(&["--encoder", "convnext-tiny", "--drop-path", "1"]),
     ];
-    insta::assert_snapshot!(errors.concat(), @"");
+    insta::assert_snapshot!(errors.concat(), @r"
+    error: --patch 5: images of 32 pixels are no whole number of patches
+      hint: choose a divisor of the image's side, or another --image-size
+    error: --stem: vit-tiny has nothing of the kind
+      hint: leave --stem out, or choose another encoder
+    error: --patch: resnet18 has nothing of the kind
+      hint: leave --patch out, or choose another encoder
+    error: drop_path 0.1: resnet18 has no paths to drop
+    error: drop_path 1: convnext-tiny needs a share below 1
+    ");
 }
 
 #[test]

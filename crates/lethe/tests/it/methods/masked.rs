@@ -168,6 +168,8 @@ fn blocks_lie_in_the_image_and_a_context_touches_no_target() {
 fn they_train_and_are_judged_and_what_they_cannot_do_is_said_in_a_line() {
     let folder = temp_dir();
     let data = "shapes:n=64,size=16,seed=1";
+    let umm = folder.path().join("umm.toml");
+    std::fs::write(&umm, "[umm]\nsplit = \"block1\"\n").unwrap();
     let mut errors = String::new();
     for name in ["mae", "i-jepa"] {
         let run = folder.path().join(name);
@@ -194,7 +196,7 @@ fn they_train_and_are_judged_and_what_they_cannot_do_is_said_in_a_line() {
         assert!(!undone.exists());
         for flags in [
             &["--encoder", "resnet18-w4"][..],
-            &["--encoder", "vit-tiny-w24-d2", "--umm-every", "2"],
+            &["--encoder", "vit-tiny-w24-d2", "--pool", "mean", "--umm-every", "2", "--config", text(&umm)],
             &["--encoder", "vit-tiny-w24-d2", "--pool", "mean", "--image-size", "4"],
         ] {
             let never = ["pretrain", "--method", name, "--data", data, "--batch-size", "16", "--out", text(&undone)];
@@ -202,7 +204,26 @@ fn they_train_and_are_judged_and_what_they_cannot_do_is_said_in_a_line() {
             assert!(!undone.exists(), "{flags:?}");
         }
     }
-    insta::assert_snapshot!(errors, @"");
+    let by_class = ["--encoder", "vit-tiny-w24-d2", "--batch-size", "16", "--out", "never"];
+    errors += &lethe_err(&[&["pretrain", "--method", "i-jepa", "--data", data][..], &by_class].concat(), 2);
+    insta::assert_snapshot!(errors, @r"
+    error: mae hides patches from the whole encoder: it cannot train one that is cut
+      hint: name another method to repair it with
+    error: mae hides patches from a vision transformer, not from resnet18-w4
+      hint: --encoder vit-tiny
+    error: [umm]: mae hides patches from the whole encoder: it cannot train one that is cut
+      hint: name another method to repair it with
+    error: mae: mask_ratio 0.75 of 1 patches keeps 0
+    error: i-jepa hides patches from the whole encoder: it cannot train one that is cut
+      hint: name another method to repair it with
+    error: i-jepa hides patches from a vision transformer, not from resnet18-w4
+      hint: --encoder vit-tiny
+    error: [umm]: i-jepa hides patches from the whole encoder: it cannot train one that is cut
+      hint: name another method to repair it with
+    error: i-jepa: no 4 blocks in 1 x 1 patches
+    error: i-jepa trains no class token to stand for an image
+      hint: --pool mean
+    ");
     let resnet = lethe::encoders::EncoderSpec::new("resnet18-w4", Stem::Cifar).build().unwrap();
     for bad in [Mae { decoder_num_heads: 3, ..mae(true) }, Mae { mask_ratio: 0.99, ..mae(true) }] {
         assert_eq!(bad.check(&Part::whole(&small_vit())).unwrap_err().exit.code(), 2);
