@@ -60,7 +60,7 @@ fn refused(folder: &Path, commands: &[&str]) -> String {
         assert_eq!(content(folder), before, "lethe {command} leaves something behind");
         let told = |line: &&str| ["error: ", "hint: ", "possible values: "].iter().any(|part| line.contains(part));
         let names: Vec<&str> = lethe::methods::METHODS.iter().map(|entry| entry.name).collect();
-        let stderr = [", ", " or "].iter().fold(stderr, |said, or| said.replace(&names.join(or), "[METHODS]"));
+        let stderr = [", ", " or "].into_iter().fold(stderr, |said, or| said.replace(&names.join(or), "[METHODS]"));
         let lines = stderr.lines().filter(told);
         let short = command.replace(PRETRAIN, "pretrain ..").replace(UNDO, "undo ..");
         said += &format!("{short} -> {}\n{}\n", code.unwrap(), lines.collect::<Vec<_>>().join("\n"));
