@@ -57,7 +57,7 @@ pub fn remember(w: &Weights, changes: &[Memory]) {
                     let (count, length) = (rows.size()[0], ring.size()[0]);
                     let places = (Tensor::arange(count, (Kind::Int64, rows.device())) + &next).remainder(length);
                     let _ = ring.index_copy_(0, &places, &rows.to_kind(ring.kind()));
-                    let _ = next.copy_(&(&next + count).remainder(length));
+                    next.copy_(&(&next + count).remainder(length));
                 }
             }
         }

@@ -267,7 +267,7 @@ fn method_of(opened: &Checkpoint, asked: Option<&str>) -> Result<(&'static str, 
         let names: Vec<&str> = methods::METHODS.iter().map(|entry| entry.name).collect();
         return Err(Error::usage("does not say which method trained it")
             .at(&opened.path)
-            .hint(format!("--method {}", names.join(" or "))));
+            .hint(format!("--method, one of: {}", names.join(", "))));
     };
     let entry = methods::find(name)?;
     let settings = opened.meta.method_settings.clone().filter(|_| known == Some(name)).unwrap_or_default();
