@@ -58,8 +58,8 @@ impl Method for EmpSsl {
 }
 
 /// Of any number of views' projections `[n, p]`, scaled to unit length: the mean cosine of a view and the mean of its
-/// image's views, and the mean over the views of their [`coding_rate`]. Both are to be large; lightly
-/// 1.6 adds the rate to what is minimised, the authors' code and the paper subtract it.
+/// image's views, and the mean over the views of their [`coding_rate`]. Both are to be large; lightly 1.6 adds the rate to
+/// what is minimised, the authors' code subtracts it.
 ///
 /// # Errors
 /// As [`coding_rate`].
