@@ -23,7 +23,7 @@ fn main() -> lethe::Result<()> {
     for view in &mut views {
         view.steps.retain(|step| !matches!(step.op, Op::Blur(_)));
     }
-    let augmentation = Augmentation::new(views.into(), SIZE, Normalize::named("imagenet")?);
+    let augmentation = Augmentation::new(views, Normalize::named("imagenet")?);
     let settings = LoaderSettings { threads: number("--threads", 2), ..LoaderSettings::default() };
     let loader = Loader::new(dataset, augmentation, settings)?;
     for epoch in 0..number("--epochs", 1) {

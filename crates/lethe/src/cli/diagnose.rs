@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::builder::PossibleValuesParser;
 use indexmap::IndexMap;
 
 use crate::config::RunConfig;
 use crate::diagnose::{self, Cell, Diagnosed, Diagnosis, Estimate, Images, Pooled, Sets, Settings, Side, Subject};
 use crate::error::{At, Error, Result};
 use crate::run::RunFolder;
-use crate::{data, files, progress, report};
+use crate::{data, files, progress, report, views};
 
 use super::images::ImageArgs;
 
@@ -44,8 +45,8 @@ pub(super) struct Args {
     /// Squared precision of the coding rate
     #[arg(long, default_value_t = 0.5, value_parser = positive)]
     eps2: f64,
-    /// Recipe of the view pairs: simclr, byol or vicreg [default: the method's own]
-    #[arg(long, value_name = "NAME")]
+    /// Recipe of the view pairs [default: the method's own]
+    #[arg(long, value_parser = PossibleValuesParser::new(views::RECIPES.iter().map(|recipe| recipe.name)))]
     augmentation: Option<String>,
     /// Also the trace of the Fisher information of the training's loss, stage by stage: backward passes of eight batches
     /// a checkpoint, of checkpoints of Lethe that have their state beside them

@@ -9,16 +9,17 @@ use crate::data::Dataset;
 use crate::encoders::{Encoder, Part};
 use crate::error::{Error, Result};
 use crate::evaluate::{Model, Sight};
-use crate::methods::Views;
+use crate::methods::{self, Views};
 use crate::nn::{Mode, Weights};
 use crate::progress::{self, Progress};
-use crate::views::{self, Loader, LoaderSettings, Normalize, Order};
+use crate::views::{self, Augmentation, Loader, LoaderSettings, Normalize, Order};
 
 /// The most batches: each costs a backward pass.
 const BATCHES: usize = 8;
 
-/// View pairs of training images in shuffled batches.
+/// Views of training images in shuffled batches.
 pub(super) struct Fisher {
+    augmentation: Augmentation,
     loader: Loader,
     batches: usize,
     batch_size: usize,
@@ -42,8 +43,8 @@ impl Fisher {
             threads: settings.threads,
             ..LoaderSettings::default()
         };
-        let loader = Loader::new(dataset, augmentation, loader)?;
-        Ok(Self { batches: loader.batches_per_epoch().min(BATCHES), loader, batch_size, said: false })
+        let loader = Loader::new(dataset, augmentation.clone(), loader)?;
+        Ok(Self { batches: loader.batches_per_epoch().min(BATCHES), augmentation, loader, batch_size, said: false })
     }
 
     pub(super) fn images(&self) -> usize {
@@ -67,6 +68,9 @@ impl Fisher {
             }
             return Ok(None);
         };
+        if let Some(name) = &model.method {
+            methods::find(name)?.check_views(&self.augmentation)?;
+        }
         let device = model.device();
         let mut w = model.weights.frozen();
         w.extend(head.to_device(device));

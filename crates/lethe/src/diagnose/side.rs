@@ -57,7 +57,7 @@ impl Shown {
         augmentation: &str,
         settings: &Settings,
     ) -> Result<Self> {
-        let pairs = views::augmentation(augmentation, sight.size, Normalize::named(&sight.normalize)?)?;
+        let pairs = views::augmentation(augmentation, sight.size, Normalize::named(&sight.normalize)?)?.pair();
         Ok(Self { plain: plain(Arc::clone(&dataset), sight, settings)?, pairs: loader(dataset, pairs, settings)? })
     }
 

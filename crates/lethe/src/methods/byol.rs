@@ -52,12 +52,8 @@ impl Method for Byol {
     }
 
     fn loss(&self, net: &Part, w: &Weights, views: &Views, mode: Mode) -> Result<Loss> {
-        let project = |w: &Weights, r: &Tensor| heads::forward(w, "projector", r, mode);
-        let teacher = w.under("teacher.");
-        let target = |x: &Tensor| full_precision(&project(&teacher, &net.represent(&teacher, &x.detach(), mode)));
-        let targets: Vec<Tensor> = tch::no_grad(|| views.inputs.iter().map(target).collect());
-        let representations: Vec<Tensor> = views.inputs.iter().map(|x| net.represent(w, x, mode)).collect();
-        let projections: Vec<Tensor> = representations.iter().map(|r| project(w, r)).collect();
+        let targets = teacher::projections(net, w, views, mode);
+        let (representations, projections) = heads::project(net, w, &views.inputs, mode);
         let predict = |z: &Tensor| full_precision(&heads::forward(w, "predictor", z, mode));
         let total = distance(&predict(&projections[0]), &targets[1]) + distance(&predict(&projections[1]), &targets[0]);
         let projections = projections.iter().map(full_precision).collect();

@@ -3,6 +3,7 @@
 
 use tch::{Device, Kind, Tensor};
 
+use crate::error::{Error, Result};
 use crate::nn::{Weights, unit_rows};
 use crate::rng::Rng;
 
@@ -34,6 +35,16 @@ pub(super) fn queue(name: &str, length: i64, p: i64, rng: &mut Rng) -> Weights {
     w
 }
 
+/// # Errors
+/// When the rows of a batch do not fit into a queue of the setting `queue_size`.
+pub(super) fn expect_room(queue_size: i64, batch_size: usize) -> Result<()> {
+    if queue_size >= batch_size as i64 {
+        return Ok(());
+    }
+    Err(Error::usage(format!("queue_size {queue_size}: it cannot hold a batch of {batch_size} images"))
+        .hint(format!("--batch-size {queue_size}, or a larger queue_size in [method_settings]")))
+}
+
 /// Writes the changes into `w`, in place and without waiting for the device.
 pub fn remember(w: &Weights, changes: &[Memory]) {
     tch::no_grad(|| {
@@ -46,7 +57,7 @@ pub fn remember(w: &Weights, changes: &[Memory]) {
                     let (count, length) = (rows.size()[0], ring.size()[0]);
                     let places = (Tensor::arange(count, (Kind::Int64, rows.device())) + &next).remainder(length);
                     let _ = ring.index_copy_(0, &places, &rows.to_kind(ring.kind()));
-                    let _ = next.copy_(&(&next + count).remainder(length));
+                    next.copy_(&(&next + count).remainder(length));
                 }
             }
         }

@@ -2,27 +2,73 @@
 //!
 //! A new method is one file and one line in [`METHODS`].
 
+mod barlow_twins;
 mod byol;
+pub mod coding_rate;
+pub mod corinfomax;
+mod dcl;
+mod emp_ssl;
+mod dino;
 pub mod heads;
+mod mec;
+mod i_jepa;
+mod mae;
+mod masked;
 mod memory;
+mod mmcr;
+mod moco_v2;
+mod moco_v3;
+mod nnclr;
+mod relic;
+mod ressl;
 mod simclr;
+mod simsiam;
+mod simdino;
+mod supcon;
+mod supervised;
+mod swav;
 mod teacher;
+pub mod tico;
 mod vicreg;
 mod views;
+mod w_mse;
 
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
+use tch::{Kind, Reduction, Tensor};
 
+use crate::data::Dataset;
 use crate::encoders::Part;
 use crate::error::{Error, Result};
 use crate::nn::{Mode, Weights};
 use crate::rng::Rng;
+use crate::views::{Augmentation, Normalize, augmentation as augmentation_of};
 
+pub use barlow_twins::{BarlowTwins, barlow_twins};
 pub use byol::{Byol, distance as byol_distance};
+pub use corinfomax::CorInfoMax;
+pub use dcl::{Dcl, Dclw, dcl};
+pub use dino::Dino;
+pub use emp_ssl::{EmpSsl, emp_ssl};
+pub use i_jepa::{Blocks, IJepa, Prediction};
+pub use mae::{Mae, Reconstruction};
+pub use mec::{Mec, code_length};
 pub use memory::{Memory, remember};
+pub use mmcr::{Mmcr, mmcr};
+pub use moco_v2::{MoCoV2, info_nce};
+pub use moco_v3::{MoCoV3, contrast as moco_v3_contrast};
+pub use nnclr::{NnClr, nearest as nearest_in_support, nnclr};
+pub use relic::{Relic, relic};
+pub use ressl::{ReSsl, relation};
 pub use simclr::{SimClr, nt_xent};
+pub use simdino::{SimDino, simdino};
+pub use simsiam::{SimSiam, negative_cosine};
+pub use supcon::{SupCon, supcon};
+pub use supervised::{Supervised, classification};
+pub use swav::{SwAv, sinkhorn, swapped_prediction};
+pub use tico::{TiCo, tico};
 pub use vicreg::{VicReg, vicreg};
 pub use views::Views;
+pub use w_mse::{WMse, w_mse};
 
 /// What a loss gives back; everything stays on the device, in the graph, until it is logged.
 pub struct Loss {
@@ -57,8 +103,27 @@ pub trait Method: Send + Sync {
     /// The hyper-parameters, as written to `config.toml`.
     fn settings(&self) -> toml::Table;
 
+    /// Takes from the images what its settings leave to them.
+    ///
+    /// # Errors
+    /// When it cannot be trained on batches of so many of them.
+    fn prepare(&mut self, _images: &dyn Dataset, _batch_size: usize) -> Result<()> {
+        Ok(())
+    }
+
     /// Fresh heads for representations of dimension `dim`.
     fn init(&self, dim: i64, rng: &mut Rng) -> Weights;
+
+    /// Fresh heads for these stages.
+    fn init_for(&self, net: &Part, rng: &mut Rng) -> Weights {
+        self.init(net.dim(), rng)
+    }
+
+    /// # Errors
+    /// When it cannot train these stages: of another kind of encoder, or a part of one.
+    fn check(&self, _net: &Part) -> Result<()> {
+        Ok(())
+    }
 
     /// Makes the teacher, where there is one, a copy of the student in `w`.
     fn teach(&self, _w: &mut Weights) {}
@@ -93,7 +158,46 @@ pub struct Entry {
     pub build: fn(&toml::Table) -> Result<Box<dyn Method>>,
 }
 
-pub const METHODS: &[Entry] = &[simclr::ENTRY, byol::ENTRY, vicreg::ENTRY];
+impl Entry {
+    /// # Errors
+    /// When `augmentation` gives one view and the method compares two.
+    pub fn check_views(&self, augmentation: &Augmentation) -> Result<()> {
+        let own = augmentation_of(self.recipe.augmentation, 32, Normalize::named("none")?)?;
+        if augmentation.views().len() >= own.views().len().min(2) {
+            return Ok(());
+        }
+        Err(Error::usage(format!("{} compares two views of an image, this augmentation gives one", self.name))
+            .hint(format!("--augmentation {} is its own", self.recipe.augmentation)))
+    }
+}
+
+pub const METHODS: &[Entry] = &[
+    simclr::ENTRY,
+    moco_v2::ENTRY,
+    moco_v3::ENTRY,
+    byol::ENTRY,
+    simsiam::ENTRY,
+    barlow_twins::ENTRY,
+    vicreg::ENTRY,
+    swav::ENTRY,
+    dino::ENTRY,
+    w_mse::ENTRY,
+    ressl::ENTRY,
+    nnclr::ENTRY,
+    dcl::DCL,
+    dcl::DCLW,
+    relic::ENTRY,
+    mec::ENTRY,
+    corinfomax::ENTRY,
+    mmcr::ENTRY,
+    emp_ssl::ENTRY,
+    simdino::ENTRY,
+    tico::ENTRY,
+    mae::ENTRY,
+    i_jepa::ENTRY,
+    supcon::ENTRY,
+    supervised::ENTRY,
+];
 
 /// # Errors
 /// When there is no method of this name; the hint lists them.
@@ -119,7 +223,21 @@ fn to_settings<M: Serialize>(method: &M) -> toml::Table {
 /// Losses are computed in f32 or better, whatever the network's precision.
 fn full_precision(x: &Tensor) -> Tensor {
     match x.kind() {
-        tch::Kind::BFloat16 | tch::Kind::Half => x.to_kind(tch::Kind::Float),
+        Kind::BFloat16 | Kind::Half => x.to_kind(Kind::Float),
         _ => x.shallow_clone(),
     }
+}
+
+/// The mean cross-entropy of column i of `[n, n]` logits in row i.
+fn own_of_batch(logits: &Tensor) -> Tensor {
+    let own = Tensor::arange(logits.size()[0], (Kind::Int64, logits.device()));
+    logits.cross_entropy_loss(&own, None::<&Tensor>, Reduction::Mean, -100, 0.0)
+}
+
+/// The labels, which `method` cannot do without.
+fn expect_labels<T>(method: &str, labels: Option<T>) -> Result<T> {
+    labels.ok_or_else(|| {
+        Error::usage(format!("{method}: the images have no labels"))
+            .hint("name images with labels, such as a folder of folders of images, or choose a method without them")
+    })
 }

@@ -38,18 +38,13 @@ impl Method for SimClr {
     }
 
     fn init(&self, dim: i64, rng: &mut Rng) -> Weights {
-        let layers = [
-            heads::Layer::Linear { input: dim, output: self.proj_hidden_dim },
-            heads::Layer::Relu,
-            heads::Layer::Linear { input: self.proj_hidden_dim, output: self.proj_output_dim },
-        ];
+        let layers = heads::two_layers(dim, self.proj_hidden_dim, self.proj_output_dim);
         heads::init("projector", &layers, rng)
     }
 
     fn loss(&self, net: &Part, w: &Weights, views: &Views, mode: Mode) -> Result<Loss> {
-        let representations: Vec<Tensor> = views.inputs.iter().map(|x| net.represent(w, x, mode)).collect();
-        let project = |r| full_precision(&heads::forward(w, "projector", r, mode));
-        let projections: Vec<Tensor> = representations.iter().map(project).collect();
+        let (representations, projections) = heads::project(net, w, &views.inputs, mode);
+        let projections: Vec<Tensor> = projections.iter().map(full_precision).collect();
         let total = nt_xent(&projections[0], &projections[1], self.temperature);
         Ok(Loss {
             terms: vec![("nt_xent", total.shallow_clone())],

@@ -1,6 +1,10 @@
 //! A teacher that follows the student: an exponential moving average of its weights, under `teacher.`.
 
-use crate::nn::Weights;
+use tch::Tensor;
+
+use super::{Views, full_precision, heads};
+use crate::encoders::Part;
+use crate::nn::{Mode, Weights};
 
 const PREFIX: &str = "teacher.";
 
@@ -9,6 +13,17 @@ pub(super) fn copy(w: &mut Weights, without: &[&str]) {
     let left_out = |name: &str| without.iter().chain(&[PREFIX, "memory."]).any(|prefix| name.starts_with(prefix));
     let student = w.filter(|name| !left_out(name));
     w.extend(student.frozen_copy().prefixed(PREFIX));
+}
+
+/// The teacher's representations `[n, d]` and projections `[n, p]` of inputs, as constants.
+pub(super) fn project(net: &Part, w: &Weights, inputs: &[Tensor], mode: Mode) -> (Vec<Tensor>, Vec<Tensor>) {
+    let inputs: Vec<Tensor> = inputs.iter().map(Tensor::detach).collect();
+    tch::no_grad(|| heads::project(net, &w.under(PREFIX), &inputs, mode))
+}
+
+/// The teacher's projections `[n, p]` of every view, as constants.
+pub(super) fn projections(net: &Part, w: &Weights, views: &Views, mode: Mode) -> Vec<Tensor> {
+    project(net, w, &views.inputs, mode).1.iter().map(full_precision).collect()
 }
 
 /// `base` at the start, rising to `end` along a cosine.

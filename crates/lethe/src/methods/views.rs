@@ -26,6 +26,12 @@ impl Views {
         Self { inputs: batch.tensors(device, kind), labels, draw: batch.draw, epoch: f64::INFINITY }
     }
 
+    /// Those of full size, which multi-crop calls global.
+    pub fn full(&self) -> &[Tensor] {
+        let size = self.inputs[0].size();
+        &self.inputs[..self.inputs.iter().take_while(|x| x.size() == size).count()]
+    }
+
     /// The same images, each view of them passed through `f`.
     pub fn map(&self, f: impl Fn(&Tensor) -> Tensor) -> Self {
         let labels = self.labels.as_ref().map(Tensor::shallow_clone);

@@ -15,7 +15,7 @@ use crate::encoders::Part;
 use crate::error::Result;
 use crate::interrupt;
 use crate::methods::{self, Loss, Views};
-use crate::nn::{Gradients, Mode, Weights};
+use crate::nn::{DropPath, Gradients, Mode, Weights};
 use crate::optim::{self, WarmupCosine};
 use crate::progress::Progress;
 use crate::run::{IfThere, Metrics, RunFolder};
@@ -82,9 +82,11 @@ pub fn train(
     let device = config::device(&config.device)?;
     let encoder = config.encoder_spec().build()?;
     let net = Part::whole(encoder.as_ref());
-    let method = (methods::find(&config.method)?.build)(&config.method_settings)?;
+    let entry = methods::find(&config.method)?;
+    let method = (entry.build)(&config.method_settings)?;
     let normalize = Normalize::named(&config.normalize)?;
     let augmentation = views::augmentation(&config.augmentation, config.image_size, normalize)?;
+    entry.check_views(&augmentation)?;
     let loader = Loader::new(dataset, augmentation, loader_settings(config))?;
     let steps_per_epoch = loader.batches_per_epoch() as u64;
     let total_steps = u64::from(config.epochs) * steps_per_epoch;
@@ -121,6 +123,8 @@ pub fn train(
             let Slope { trained, gradients, loss } = match instead.filter(due) {
                 Some(instead) => (instead.step)(&training.weights, &views)?,
                 None => {
+                    let drop = DropPath::new(config.drop_path, views.draw);
+                    let net = net.dropping(&drop);
                     let loss = method.loss(&net, &training.weights, &views, Mode::Train)?;
                     let gradients = training.weights.gradients(&loss.total, false)?;
                     Slope { trained: training.weights.under(""), gradients, loss }

@@ -45,17 +45,21 @@ impl Divergence {
 ///
 /// By change of variables the late part gives view i a density p_i proportional to 1/||dL/dz_i||, where z_i is the
 /// whole early feature map of the view. `early` holds the features that `loss` was computed from, one `[n, ...]` a
-/// view, all requiring a gradient; p runs over all of them jointly. The result is differentiable *through* the
-/// gradient norms, so its gradient is of second order.
+/// view, all requiring a gradient; p runs jointly over all those that the student saw (a view that only a teacher sees has
+/// no density under the student). The result is differentiable *through* the gradient norms, so its gradient is of second
+/// order.
 ///
 /// # Errors
-/// When `loss` does not depend on `early`.
+/// When `loss` depends on no view.
 pub fn alignment(loss: &Tensor, early: &[Tensor], divergence: Divergence) -> Result<Tensor> {
     let gradients = Tensor::f_run_backward(&[loss], early, true, true)?;
-    if gradients.iter().any(|gradient| !gradient.defined()) {
-        return Err(Error::failed("the loss does not depend on the early features of every view"));
+    let norms: Vec<Tensor> = gradients
+        .iter()
+        .filter(|gradient| gradient.defined())
+        .map(|gradient| gradient.flatten(1, -1).norm_scalaropt_dim(2.0, [1], false))
+        .collect();
+    if norms.is_empty() {
+        return Err(Error::failed("the loss does not depend on the early features"));
     }
-    let norms: Vec<Tensor> =
-        gradients.iter().map(|gradient| gradient.flatten(1, -1).norm_scalaropt_dim(2.0, [1], false)).collect();
     Ok(divergence.from_uniform(&Tensor::cat(&norms, 0)))
 }

@@ -64,9 +64,12 @@ fn start(subject: &Subject, settings: &Settings, batches: &mut Batches) -> Resul
     Ok(Start { from: Snapshot { weights, head }, cost })
 }
 
-/// Of every parameter; batch-norm's running statistics start anew.
+/// Of every parameter; batch-norm's running statistics start anew, and what a method remembers is the first's.
 fn mean(all: &[Weights]) -> Result<Weights> {
     let mean = |(name, first): (&str, &Tensor)| {
+        if name.starts_with("memory.") {
+            return Ok((name.to_owned(), first.detach()));
+        }
         if !first.is_floating_point() || name.contains("running_") {
             return Ok((name.to_owned(), first.zeros_like()));
         }

@@ -1,9 +1,9 @@
 //! Plain further steps of the method with the same part frozen: what any repair has to beat.
 
-use super::coding_rate::pair_coding_rate_reduction;
 use super::repair::{Batch, Forward, Repair, Step, Training, Trains, given};
 use super::{Problem, others};
 use crate::error::Result;
+use crate::methods::coding_rate::pair_coding_rate_reduction;
 use crate::nn::{Mode, Weights};
 
 pub(super) const REPAIR: Repair = Repair {

@@ -14,7 +14,7 @@ use tch::{Kind, Tensor};
 use super::Problem;
 use super::others::Given;
 use super::repair::{Batch, Forward, Repair, Step, Training, Trains, given};
-use crate::encoders::Part;
+use crate::encoders::{Part, channel_dim};
 use crate::error::{Error, Result};
 use crate::nn::{Mode, Weights};
 
@@ -67,7 +67,8 @@ fn step(problem: &Problem, w: &Weights, batch: &Batch) -> Result<Step> {
         batch.images.inputs.iter().map(targets).collect()
     });
 
-    // In the order of the views, stage by stage; a method's own teacher gives maps without a graph.
+    // In the order of the views, stage by stage; a method's own teacher gives maps without a graph, and of a view that only
+    // the teacher sees (ReSSL's second) there are no others.
     let mut loss = None;
     let seen = maps(|hook| {
         loss = Some(problem.method.loss(&problem.late.hooked(hook), w, batch.early, problem.mode(Mode::Train)))
@@ -75,7 +76,9 @@ fn step(problem: &Problem, w: &Weights, batch: &Batch) -> Result<Step> {
     let loss = loss.expect("it was computed")?;
     let student: Vec<Tensor> = seen.into_iter().filter(Tensor::requires_grad).collect();
     let stages = problem.late.stages().len();
-    if student.len() != stages * targets.len() {
+    let images = batch.early.inputs[0].size()[0];
+    let of_views = student.len().is_multiple_of(stages) && (stages..=stages * targets.len()).contains(&student.len());
+    if !of_views || student.iter().any(|map| map.size()[0] != images) {
         return Err(Error::failed("this method does not show its network one view after the other"));
     }
     let distances: Vec<Tensor> = student
@@ -96,9 +99,12 @@ fn maps<T>(run: impl FnOnce(&dyn Fn(&Tensor)) -> T) -> Vec<Tensor> {
     maps.into_inner()
 }
 
-/// Mean over images and places of `||u - t||^2`, u and t the unit vectors of two maps `[n, c, h, w]`: 0 to 4.
+/// Mean over images and places of `||u - t||^2`, u and t the unit vectors of two maps `[n, c, h, w]` or of two sets of tokens
+/// `[n, t, c]`: 0 to 4.
 pub fn distance(student: &Tensor, teacher: &Tensor) -> Tensor {
+    let channels = [channel_dim(student)];
     // The bound is for places where all channels are near 0, which have no direction.
-    let unit = |map: &Tensor| map / map.norm_scalaropt_dim(2.0, [1], true).clamp_min(1e-6);
-    (unit(student) - unit(teacher)).square().sum_dim_intlist([1i64].as_slice(), false, None::<Kind>).mean(None::<Kind>)
+    let unit = |map: &Tensor| map / map.norm_scalaropt_dim(2.0, channels, true).clamp_min(1e-6);
+    let square = (unit(student) - unit(teacher)).square();
+    square.sum_dim_intlist(channels.as_slice(), false, None::<Kind>).mean(None::<Kind>)
 }

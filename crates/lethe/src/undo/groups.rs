@@ -8,16 +8,16 @@ use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use super::coding_rate::{coding_rate, compressed_rate, pair_coding_rate_reduction};
 use crate::encoders::Part;
 use crate::error::{Error, Result};
+use crate::methods::coding_rate::{coding_rate, compressed_rate, pair_coding_rate_reduction};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Groups {
     /// The views of an image.
     Pairs,
-    /// `kmeans:K`: the images of a batch in K clusters of their early features, pooled and averaged over the views. The
+    /// `kmeans:K`: the images of a batch in K clusters of their early features, pooled and averaged over two views. The
     /// frozen part alone decides, so that the groups stand still while the late part moves.
     KMeans(usize),
 }
@@ -50,7 +50,7 @@ impl Groups {
 /// For every cluster of images the rows of its views, where the views of the batch stand one after the other.
 fn clusters(early: &[Tensor], net: &Part, k: usize, seed: u64) -> Result<Vec<Tensor>> {
     let device = early[0].device();
-    let pooled: Vec<Tensor> = early.iter().map(|z| net.pool(&z.detach())).collect();
+    let pooled: Vec<Tensor> = early.iter().map(|z| net.pool_input(&z.detach())).collect();
     let mean = Tensor::stack(&pooled, 0).mean_dim([0i64].as_slice(), false, Kind::Double).to_device(Device::Cpu);
     let (n, c) = mean.size2()?;
     let values = Vec::<f64>::try_from(mean.flatten(0, -1))?;

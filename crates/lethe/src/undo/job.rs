@@ -16,7 +16,7 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::encoders::Part;
 use crate::error::{At, Error, Result};
 use crate::methods::{self, Method, Views};
-use crate::nn::Weights;
+use crate::nn::{Weights, is_buffer};
 use crate::rng::{self, Purpose};
 use crate::run::IfThere;
 use crate::views::{self, Loader, LoaderSettings, Normalize, Order};
@@ -82,11 +82,16 @@ pub fn run(job: &Job) -> Result<Outcome> {
     let encoder = opened.meta.encoder.build()?;
     let split = split::resolve(&Given { checkpoint: job.checkpoint, settings }, encoder.as_ref())?;
     let settings = &Settings { split, ..settings.clone() };
-    Part::cut(encoder.as_ref(), &settings.split)?;
-    let (method_name, method) = method_of(&opened, job.method)?;
+    let (_, late) = Part::cut(encoder.as_ref(), &settings.split)?;
+    let (method_name, mut method) = method_of(&opened, job.method)?;
+    method.check(&late)?;
+    let held_out = settings.outer_data.as_deref().map(data::open).transpose()?;
+    let dataset = data::open(job.data)?;
+    for images in held_out.iter().chain([&dataset]) {
+        method.prepare(images.as_ref(), settings.batch_size)?;
+    }
     let beside = (find(&settings.repair)?.others)(&Given { checkpoint: job.checkpoint, settings })?;
-    let dim = Part::whole(encoder.as_ref()).dim();
-    let head = head_of(&opened, method_name, method.as_ref(), dim, settings)?;
+    let head = head_of(&opened, method_name, method.as_ref(), &late, settings)?;
     let others = beside
         .iter()
         .map(|path| {
@@ -95,12 +100,11 @@ pub fn run(job: &Job) -> Result<Outcome> {
                 let (found, expected) = (&other.meta.encoder, &opened.meta.encoder);
                 return Err(Error::usage(format!("holds {found}, expected {expected}, as the given one")).at(path));
             }
-            let head = head_of(&other, method_name, method.as_ref(), dim, settings)?;
+            let head = head_of(&other, method_name, method.as_ref(), &late, settings)?;
             Ok(Snapshot { weights: other.encoder.to_device(device), head: head.to_device(device) })
         })
         .collect::<Result<Vec<Snapshot>>>()?;
 
-    let dataset = data::open(job.data)?;
     let mut meta = opened.meta;
     let size = match job.image_size.or(meta.image_size) {
         Some(size) => size,
@@ -121,10 +125,8 @@ pub fn run(job: &Job) -> Result<Outcome> {
         threads,
         ..LoaderSettings::default()
     };
-    let held_out = match &settings.outer_data {
-        Some(spec) => Some(Loader::new(data::open(spec)?, augmentation.clone(), loader_settings.clone())?),
-        None => None,
-    };
+    let held_out =
+        held_out.map(|images| Loader::new(images, augmentation.clone(), loader_settings.clone())).transpose()?;
     let monitors = match job.unseen {
         None => None,
         Some(unseen) if unseen == job.data => {
@@ -265,7 +267,7 @@ fn method_of(opened: &Checkpoint, asked: Option<&str>) -> Result<(&'static str, 
         let names: Vec<&str> = methods::METHODS.iter().map(|entry| entry.name).collect();
         return Err(Error::usage("does not say which method trained it")
             .at(&opened.path)
-            .hint(format!("--method {}", names.join(" or "))));
+            .hint(format!("--method, one of: {}", names.join(", "))));
     };
     let entry = methods::find(name)?;
     let settings = opened.meta.method_settings.clone().filter(|_| known == Some(name)).unwrap_or_default();
@@ -273,8 +275,8 @@ fn method_of(opened: &Checkpoint, asked: Option<&str>) -> Result<(&'static str, 
 }
 
 /// The head of the checkpoint's state, or of a foreign file where it fits; else a new one, which is said.
-fn head_of(opened: &Checkpoint, name: &str, method: &dyn Method, dim: i64, settings: &Settings) -> Result<Weights> {
-    let fresh = method.init(dim, &mut rng::once(settings.seed, Purpose::Init));
+fn head_of(opened: &Checkpoint, name: &str, method: &dyn Method, net: &Part, settings: &Settings) -> Result<Weights> {
+    let fresh = method.init_for(net, &mut rng::once(settings.seed, Purpose::Init));
     if settings.head == Head::New {
         return Ok(fresh);
     }
@@ -287,20 +289,30 @@ fn head_of(opened: &Checkpoint, name: &str, method: &dyn Method, dim: i64, setti
     } else {
         opened.head.as_ref().map(Weights::frozen)
     };
-    let fits = |head: &Weights| {
-        ["projector.0.weight", "predictor.0.weight"].iter().all(|first| match (fresh.find(first), head.find(first)) {
-            (Some(ours), Some(theirs)) => {
-                theirs.dim() == 2 && (*first != "projector.0.weight" || theirs.size()[1] == ours.size()[1])
-            }
-            (Some(_), None) => false,
-            (None, _) => true,
-        })
-    };
-    if let Some(head) = found.filter(fits) {
+    if let Some(found) = found.filter(|head| takes_place_of(head, &fresh, net.dim())) {
+        let mut head = fresh.filter(|name| name.starts_with("memory."));
+        head.extend(found);
         return Ok(head);
     }
     progress::say(&format!("warning: {} has no {name} head: a new one is trained along", opened.path.display()));
     Ok(fresh)
+}
+
+/// Whether the head `found` in a file can stand where `fresh` would. A chain of layers may be of other sizes behind its
+/// first one, unless buffers go with them; all else is of one size.
+fn takes_place_of(found: &Weights, fresh: &Weights, dim: i64) -> bool {
+    let remembers = fresh.names().any(|name| name.starts_with("memory."));
+    fresh.iter().filter(|(name, _)| !is_buffer(name)).all(|(name, ours)| {
+        let theirs = found.find(name);
+        let place_in_chain = name.split('.').nth(1).and_then(|place| place.parse::<usize>().ok());
+        match place_in_chain {
+            Some(0) if !remembers && ours.dim() == 2 => {
+                theirs.is_some_and(|theirs| theirs.dim() == 2 && (ours.size()[1] != dim || theirs.size()[1] == dim))
+            }
+            Some(_) if !remembers => true,
+            _ => theirs.is_some_and(|theirs| theirs.size() == ours.size()),
+        }
+    })
 }
 
 fn plain(value: &toml::Value) -> String {

@@ -78,7 +78,7 @@ pub struct Monitor {
 
 impl Monitor {
     /// One for every epoch, and one with other images for the table at the end: an epoch that is chosen on some images
-    /// looks better on them than it is.
+    /// looks better on them than it is. Both compare the [pair](Augmentation::pair) of `augmentation`.
     ///
     /// # Errors
     /// When there are too few images.
@@ -102,7 +102,7 @@ impl Monitor {
             let loader = |dataset: &Arc<dyn Dataset>| {
                 let part = data::part(Arc::clone(dataset), range.clone(), settings.seed);
                 let settings = LoaderSettings { order: Order::Sequential, ..settings.clone() };
-                Loader::new(part, augmentation.clone(), settings)
+                Loader::new(part, augmentation.pair(), settings)
             };
             Ok(Self { train: loader(train)?, unseen: loader(unseen)?, eps2 })
         };

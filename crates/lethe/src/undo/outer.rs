@@ -72,9 +72,9 @@ pub(super) fn added(problem: &Problem, w: &Weights, early: &Views, loss: &Loss, 
         RateOf::Representations => &loss.representations,
     };
     let [z1, z2, ..] = rows.as_slice() else { unreachable!("methods give both of every view") };
-    let grouped = problem.held_out.unwrap_or(early);
+    let grouped = &problem.held_out.unwrap_or(early).inputs[..2];
     let coding_rate_reduction =
-        settings.groups.coding_rate_reduction([z1, z2], &grouped.inputs, problem.late, settings.eps2, settings.seed)?;
+        settings.groups.coding_rate_reduction([z1, z2], grouped, problem.late, settings.eps2, settings.seed)?;
     let total = -settings.lambda * &coding_rate_reduction;
     if settings.matching == 0.0 || problem.held_out.is_none() {
         return Ok(Added { total, coding_rate_reduction, distance: None });

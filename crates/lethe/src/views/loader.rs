@@ -61,23 +61,22 @@ pub struct BadSample {
 pub struct Batch {
     /// The images shown, in order. Where a broken image was replaced this is its substitute, so that labels fit.
     pub indices: Vec<usize>,
-    /// Width and height in pixels.
-    pub size: u32,
     /// A random number of this batch, a function of (seed, epoch, place in the epoch).
     pub draw: u64,
     labels: Option<Vec<i64>>,
-    /// For each view `[n, size, size, 3]`.
-    views: Vec<Vec<f32>>,
+    /// For each view its width and height in pixels, and `[n, size, size, 3]`.
+    views: Vec<(u32, Vec<f32>)>,
 }
 
 impl Batch {
-    /// One `[n, 3, size, size]` tensor a view, in channels-last memory format.
+    /// One `[n, 3, size, size]` tensor a view, of its size, in channels-last memory format.
     pub fn tensors(&self, device: Device, kind: Kind) -> Vec<Tensor> {
-        let (n, side) = (self.indices.len() as i64, i64::from(self.size));
+        let n = self.indices.len() as i64;
         self.views
             .iter()
-            .map(|view| {
-                Tensor::from_slice(view).view([n, side, side, 3]).permute([0, 3, 1, 2]).to_kind(kind).to(device)
+            .map(|(size, values)| {
+                let side = i64::from(*size);
+                Tensor::from_slice(values).view([n, side, side, 3]).permute([0, 3, 1, 2]).to_kind(kind).to(device)
             })
             .collect()
     }
@@ -89,7 +88,7 @@ impl Batch {
 
     /// The values of a view, `[n, size, size, 3]`.
     pub fn view(&self, view: usize) -> &[f32] {
-        &self.views[view]
+        &self.views[view].1
     }
 }
 
@@ -223,11 +222,11 @@ impl Shared {
         thread_local! {
             static SCRATCH: std::cell::RefCell<Scratch> = std::cell::RefCell::default();
         }
-        let view_len = self.augmentation.view_len();
-        let mut views = vec![vec![0.0; indices.len() * view_len]; self.augmentation.views()];
+        let views = self.augmentation.views();
+        let mut values: Vec<Vec<f32>> = views.iter().map(|view| vec![0.0; indices.len() * view.floats()]).collect();
         let mut outs: Vec<Vec<&mut [f32]>> = indices.iter().map(|_| Vec::with_capacity(views.len())).collect();
-        for view in &mut views {
-            for (outs, out) in outs.iter_mut().zip(view.chunks_exact_mut(view_len)) {
+        for (view, values) in views.iter().zip(&mut values) {
+            for (outs, out) in outs.iter_mut().zip(values.chunks_exact_mut(view.floats())) {
                 outs.push(out);
             }
         }
@@ -249,7 +248,8 @@ impl Shared {
         let labels =
             self.dataset.labels().map(|labels| indices.iter().map(|&index| i64::from(labels[index])).collect());
         let draw = rng::keyed(self.settings.seed, Purpose::Loss, epoch, number, 0).random();
-        Ok(Batch { indices, size: self.augmentation.size(), draw, labels, views })
+        let views = views.iter().map(|view| view.size).zip(values).collect();
+        Ok(Batch { indices, draw, labels, views })
     }
 
     /// Writes the views of image `index`, or of its substitute, and gives the index of the one shown.

@@ -33,19 +33,27 @@ use rand::RngExt;
 use crate::error::{Error, Result};
 use crate::rng::Rng;
 
-/// How an image becomes one or more views of `size` x `size` pixels.
+/// How an image becomes one or more views.
 #[derive(Debug, Clone)]
 pub struct Augmentation {
     views: Vec<View>,
-    size: u32,
     normalize: Normalize,
 }
 
 /// One view: a crop to its size, then steps that each happen with a probability.
 #[derive(Debug, Clone)]
 pub struct View {
+    /// Width and height in pixels.
+    pub size: u32,
     pub crop: Crop,
     pub steps: Vec<Step>,
+}
+
+impl View {
+    /// Values of its pixels.
+    pub fn floats(&self) -> usize {
+        3 * self.size as usize * self.size as usize
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -70,47 +78,47 @@ pub enum Op {
     Solarize,
 }
 
-/// The two views of `simclr`, `byol` or `vicreg`, as solo-learn has them for small images (up to 64 pixels) or larger.
+/// The views of the recipe `name` for images of `size` pixels.
+///
+/// # Errors
+/// When there is no recipe of this name.
 pub fn augmentation(name: &str, size: u32, normalize: Normalize) -> Result<Augmentation> {
     let Some(recipe) = RECIPES.iter().find(|recipe| recipe.name == name) else {
         let names: Vec<&str> = RECIPES.iter().map(|recipe| recipe.name).collect();
         return Err(Error::usage(format!("{name}: unknown augmentation, expected one of {}", names.join(", "))));
     };
-    Ok(Augmentation::new((recipe.views)(size).into(), size, normalize))
+    Ok(Augmentation::new((recipe.views)(size), normalize))
 }
 
 impl Augmentation {
     /// Views of one's own; [`Recipe::views`] is a place to begin.
-    pub fn new(views: Vec<View>, size: u32, normalize: Normalize) -> Self {
-        Self { views, size, normalize }
+    pub fn new(views: Vec<View>, normalize: Normalize) -> Self {
+        Self { views, normalize }
     }
 
     /// One view without chance: the shorter side resized to `size`, and the middle.
     pub fn plain(size: u32, normalize: Normalize) -> Self {
-        Self::new(vec![View { crop: Crop::Centre, steps: Vec::new() }], size, normalize)
+        Self::new(vec![View { size, crop: Crop::Centre, steps: Vec::new() }], normalize)
     }
 
-    /// Views an image.
-    pub fn views(&self) -> usize {
-        self.views.len()
+    /// The views of an image.
+    pub fn views(&self) -> &[View] {
+        &self.views
     }
 
-    /// Width and height of a view in pixels.
-    pub fn size(&self) -> u32 {
-        self.size
-    }
-
-    /// Floats a view.
-    pub fn view_len(&self) -> usize {
-        3 * self.size as usize * self.size as usize
+    /// Two views to compare: the first two where they have one size, else two draws of the first.
+    pub fn pair(&self) -> Self {
+        let first = &self.views[0];
+        let second = self.views.get(1).filter(|second| second.size == first.size).unwrap_or(first);
+        Self::new(vec![first.clone(), second.clone()], self.normalize)
     }
 
     /// Writes view `view` of `image`, drawn from `rng` and normalised, to `out` `[size, size, 3]`.
     pub fn apply(&self, image: &RgbImage, view: usize, rng: &mut Rng, scratch: &mut Scratch, out: &mut [f32]) {
-        let side = self.size as usize;
+        let View { crop, steps, .. } = &self.views[view];
+        let side = self.views[view].size as usize;
         let Scratch { resizer, pixels, spare } = scratch;
-        pixels.resize(self.view_len(), 0.0);
-        let View { crop, steps } = &self.views[view];
+        pixels.resize(self.views[view].floats(), 0.0);
         match crop {
             Crop::Centre => resize_and_centre_crop(image, side, resizer, pixels),
             Crop::Random(crop) => {

@@ -3,11 +3,11 @@
 use std::ops::ControlFlow;
 
 use lethe::encoders::{Encoder, EncoderSpec, Part, Stem};
+use lethe::methods::coding_rate::{coding_rate, compressed_rate, pair_coding_rate_reduction};
 use lethe::methods::{self, Method, Views};
 use lethe::nn::{Gradients, Mode, Weights, is_buffer};
 use lethe::rng::{Purpose, once};
 use lethe::undo::alignment::{Divergence, alignment};
-use lethe::undo::coding_rate::{coding_rate, compressed_rate, pair_coding_rate_reduction};
 use lethe::undo::groups::Groups;
 use lethe::undo::hypergradient::{self, Bilevel, Hypergradient, InnerOptimizer, Objective, Product, Solver};
 use lethe::undo::matching::moment_distance;
@@ -18,7 +18,7 @@ use lethe::undo::{
 use tch::{Device, Kind, Tensor};
 
 use crate::golden::{assert_close, load, relative_error};
-use crate::support::small_settings;
+use crate::support::{methods_for_parts, small_settings};
 
 const ROUNDING: f64 = 1e-9;
 
@@ -39,7 +39,9 @@ impl Case {
         let mut rng = once(7, Purpose::Init);
         let weights = encoder.init(&mut rng).to_kind(kind);
         let head = method.init(Part::whole(encoder.as_ref()).dim(), &mut rng).to_kind(kind);
-        let views = (0..2).map(|view| noise(&[n, 3, 16, 16], view).to_kind(kind)).collect::<Vec<_>>().into();
+        let views: Vec<Tensor> = (0..2).map(|view| noise(&[n, 3, 16, 16], view).to_kind(kind)).collect();
+        let labels = Tensor::arange(n, (Kind::Int64, Device::Cpu)).remainder(3);
+        let views = Views { labels: Some(labels), ..views.into() };
         Self { encoder, method, weights, head, views }
     }
 
@@ -831,7 +833,7 @@ mod switches {
         use lethe::views::{Loader, LoaderSettings, Normalize, Order, augmentation};
         let jpegs = crate::support::jpegs();
         let dataset = lethe::data::open(crate::support::text(&jpegs.join("train"))).unwrap();
-        for entry in methods::METHODS {
+        for entry in methods_for_parts() {
             let mut case = Case::random(entry.name, small_settings(entry.name), Kind::Float, 2);
             let augment = augmentation(entry.recipe.augmentation, 32, Normalize::named("cifar10").unwrap()).unwrap();
             let settings = LoaderSettings { batch_size: 32, order: Order::Shuffled, ..LoaderSettings::default() };
@@ -871,7 +873,7 @@ mod the_loop {
 
     #[test]
     fn every_method_and_hypergradient_runs_in_both_precisions() {
-        for entry in methods::METHODS {
+        for entry in methods_for_parts() {
             for hypergradient in hypergradient::HYPERGRADIENTS {
                 for kind in [Kind::Float, Kind::Double] {
                     let case = Case::random(entry.name, small_settings(entry.name), kind, 8);

@@ -10,6 +10,7 @@ use lethe::data::{self, Dataset, Fault};
 use lethe::nn::Weights;
 use lethe::rng::{self, Purpose, Rng};
 use lethe::views::*;
+use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use crate::support;
@@ -203,9 +204,9 @@ fn recipes_happen_as_often_as_published() {
     let none = Normalize::named("none").expect("a known name");
     for (name, view, part) in [("simclr", 0, 0.2), ("simclr", 1, 0.2), ("byol", 0, 0.2), ("vicreg", 1, 0.2)] {
         let recipe = augmentation(name, 32, none).expect("a known recipe");
-        assert_eq!(recipe.views(), 2);
+        assert_eq!(recipe.views().len(), 2);
         let mut scratch = Scratch::default();
-        let mut out = vec![0.0; recipe.view_len()];
+        let mut out = vec![0.0; recipe.views()[view].floats()];
         let n = 2000;
         let count = (0..n)
             .filter(|&i| {
@@ -222,7 +223,7 @@ fn recipes_happen_as_often_as_published() {
     let white = RgbImage::from_pixel(32, 32, image::Rgb([255; 3]));
     for (name, view, part) in [("byol", 0, 0.0), ("byol", 1, 0.2), ("vicreg", 0, 0.1)] {
         let recipe = augmentation(name, 32, none).expect("a known recipe");
-        let (mut scratch, mut out) = (Scratch::default(), vec![0.0; recipe.view_len()]);
+        let (mut scratch, mut out) = (Scratch::default(), vec![0.0; recipe.views()[view].floats()]);
         let dark = |pixels: &[f32]| pixels.iter().all(|&v| v < 0.45);
         let n = 2000;
         let count = (0..n)
@@ -235,7 +236,102 @@ fn recipes_happen_as_often_as_published() {
         assert!((found - part).abs() < 0.03, "{name} view {view}: solarised {found}, expected {part}");
     }
     let error = augmentation("simclr2", 32, none).expect_err("an unknown recipe").to_string();
-    assert_eq!(error, "simclr2: unknown augmentation, expected one of simclr, byol, vicreg");
+    assert!(error.starts_with("simclr2: unknown augmentation, expected one of simclr, simclr-weak, byol, "), "{error}");
+}
+
+/// Mean value, standard deviation of the luma, colourfulness, sharpness and share of bright values of `[side, side, 3]`.
+fn statistics(pixels: &[f32], side: usize) -> [f64; 5] {
+    let n = (side * side) as f64;
+    let pixels: Vec<[f64; 3]> = pixels.chunks(3).map(|p| [0, 1, 2].map(|c| f64::from(p[c]))).collect();
+    let luma: Vec<f64> = pixels.iter().map(|[r, g, b]| 0.2989 * r + 0.587 * g + 0.114 * b).collect();
+    let mean = luma.iter().sum::<f64>() / n;
+    let deviation = (luma.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / n).sqrt();
+    let colour = pixels.iter().map(|[r, g, b]| (r - g).abs() + (g - b).abs()).sum::<f64>() / n;
+    let along: f64 = luma.chunks(side).flat_map(|row| row.windows(2)).map(|pair| (pair[1] - pair[0]).abs()).sum();
+    let across: f64 = luma.iter().zip(&luma[side..]).map(|(above, below)| (below - above).abs()).sum();
+    let values = || pixels.iter().flatten();
+    let bright = values().filter(|value| **value > 0.7).count() as f64;
+    [values().sum::<f64>() / (3.0 * n), deviation, colour, (along + across) / (n - side as f64), bright / (3.0 * n)]
+}
+
+/// Every view of every recipe changes a picture, on the mean of many draws, as the published pipeline of torchvision's
+/// transforms does.
+#[test]
+fn recipes_have_the_distribution_of_the_published_pipelines() {
+    let case = crate::golden::load("recipes");
+    let none = Normalize::named("none").expect("a known name");
+    for (size, draws) in [(32, 3000), (80, 1000)] {
+        let image = picture(&case, &format!("{size}.image"));
+        for recipe in RECIPES {
+            let views = (recipe.views)(size);
+            let sizes: Vec<f64> = views.iter().map(|view| f64::from(view.size)).collect();
+            assert_eq!(sizes, values(case.get(&format!("{}.{size}.sizes", recipe.name))), "{}", recipe.name);
+            let augmentation = augmentation(recipe.name, size, none).expect("a known recipe");
+            // Repeated views are the same recipe again: two of each kind are looked at.
+            for (i, view) in views.iter().enumerate().filter(|(i, _)| *i < 3) {
+                let rows: Vec<[f64; 5]> = (0..draws)
+                    .into_par_iter()
+                    .map_init(
+                        || (Scratch::default(), vec![0.0; view.floats()]),
+                        |(scratch, out), draw| {
+                            augmentation.apply(&image, i, &mut drawing(draw), scratch, out);
+                            statistics(out, view.size as usize)
+                        },
+                    )
+                    .collect();
+                let expected = |what: &str| values(case.get(&format!("{}.{size}.{i}.{what}", recipe.name)));
+                for (j, (mean, error)) in expected("mean").into_iter().zip(expected("error")).enumerate() {
+                    let found = rows.iter().map(|row| row[j]).sum::<f64>() / draws as f64;
+                    // Both sides have this standard error; 250 comparisons make 4 of them happen once in 60 runs.
+                    let errors = (found - mean) / (error * std::f64::consts::SQRT_2);
+                    assert!(
+                        errors.abs() < 4.0,
+                        "{} {size} view {i}: {found} is {errors} errors from {mean}",
+                        recipe.name
+                    );
+                }
+            }
+        }
+    }
+    let sizes = |name: &str| {
+        augmentation(name, 224, none).expect("a known recipe").views().iter().map(|v| v.size).collect::<Vec<_>>()
+    };
+    assert_eq!(sizes("dino"), [224, 224, 96, 96, 96, 96, 96, 96, 96, 96]);
+    assert_eq!(sizes("swav"), [224, 224, 96, 96, 96, 96, 96, 96]);
+}
+
+#[test]
+fn a_pair_is_two_views_of_one_size() {
+    let none = Normalize::named("none").expect("a known name");
+    for recipe in RECIPES {
+        for size in [32, 224] {
+            let pair = augmentation(recipe.name, size, none).expect("a known recipe").pair();
+            assert_eq!(pair.views().iter().map(|view| view.size).collect::<Vec<_>>(), [size, size], "{}", recipe.name);
+        }
+    }
+    // Of the one view of MAE two draws.
+    let dataset = broken(10, &[]);
+    let augmentation = augmentation("mae", 16, none).expect("a known recipe");
+    let loader = Loader::new(dataset, augmentation.pair(), settings(10)).expect("a loader");
+    let batch = loader.epoch(0, 0).next().expect("a batch").expect("a whole one");
+    assert_ne!(batch.view(0), batch.view(1));
+}
+
+#[test]
+fn views_of_multi_crop_have_their_own_sizes() {
+    let none = Normalize::named("none").expect("a known name");
+    let augmentation = augmentation("swav", 70, none).expect("a known recipe");
+    let loader = Loader::new(broken(10, &[]), augmentation.clone(), settings(5)).expect("a loader");
+    let batch = loader.epoch(2, 1).next().expect("a batch").expect("a whole one");
+    let shapes: Vec<Vec<i64>> = batch.tensors(Device::Cpu, Kind::Float).iter().map(Tensor::size).collect();
+    assert_eq!(shapes[..2], [[5, 3, 70, 70], [5, 3, 70, 70]]);
+    assert!(shapes.len() == 8 && shapes[2..].iter().all(|shape| shape == &[5, 3, 30, 30]), "{shapes:?}");
+    // Every view is drawn by its own number.
+    let image = loader.dataset().image(batch.indices[3]).expect("an image");
+    let mut out = vec![0.0; 3 * 30 * 30];
+    let mut rng = rng::keyed(7, Purpose::View, 2, batch.indices[3] as u64, 6);
+    augmentation.apply(&image, 6, &mut rng, &mut Scratch::default(), &mut out);
+    assert!(batch.view(6)[3 * out.len()..][..out.len()] == out);
 }
 
 /// The images of `shapes`, of which those in `broken` cannot be decoded.

@@ -14,10 +14,14 @@ use crate::nn::{matmul, unit_rows};
 /// # Errors
 /// When libtorch cannot factor the Gram matrix.
 pub fn coding_rate(z: &Tensor, eps2: f64) -> Result<Tensor> {
+    coding_rate_as_is(&unit_rows(z), eps2)
+}
+
+/// [`coding_rate`] of rows that keep their lengths.
+pub(super) fn coding_rate_as_is(z: &Tensor, eps2: f64) -> Result<Tensor> {
     let (m, d) = z.size2()?;
-    let z = unit_rows(z);
     // Z'Z and ZZ' share their non-zero eigenvalues, so the smaller one has the same determinant.
-    let gram = if d <= m { matmul(&z.tr(), &z) } else { matmul(&z, &z.tr()) };
+    let gram = if d <= m { matmul(&z.tr(), z) } else { matmul(z, &z.tr()) };
     let identity = Tensor::eye(m.min(d), (z.kind(), z.device()));
     Ok(0.5 * logdet(&(identity + gram * (d as f64 / (m as f64 * eps2))))?)
 }
@@ -55,7 +59,7 @@ pub fn pair_coding_rate_reduction(z1: &Tensor, z2: &Tensor, eps2: f64) -> Result
 
 /// Of a symmetric positive definite matrix. The status of the factorisation stays on the device: a failed one shows
 /// as NaN in the loss, which the loop looks at anyway.
-fn logdet(matrix: &Tensor) -> Result<Tensor> {
+pub(super) fn logdet(matrix: &Tensor) -> Result<Tensor> {
     let (lower, _status) = matrix.f_linalg_cholesky_ex(false, false)?;
     Ok(2.0 * lower.diagonal(0, 0, 1).log().sum(None::<Kind>))
 }
