@@ -1,7 +1,7 @@
 // Convolution and batch-norm whose second derivatives cost little more than their first: same forward and backward
 // kernels as libtorch's own, another double backward. libtorch writes batch-norm's as some 25 passes over each map (here
 // two), and takes a convolution's weight gradient by a convolution with a kernel as large as the map (here by the kernel
-// of the backward pass). Measured in docs/decisions/0003.
+// of the backward pass). Measured in docs/decisions/0003. And layer-norm, for its third derivative.
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -403,6 +403,75 @@ struct BatchNorm : Function<BatchNorm> {
     }
 };
 
+// ---- layer-norm over the last dimension ----
+
+Tensor outer_sum(const Tensor& rows) {
+    std::vector<int64_t> all;
+    for (int64_t d = 0; d + 1 < rows.dim(); ++d) all.push_back(d);
+    return all.empty() ? rows : rows.sum(all);
+}
+
+// With xhat = (x - mean) r, r = 1 / sqrt(var + eps), g = weight dy and P(v) = v - mean(v) - xhat mean(v xhat), the backward
+// pass is dx = r P(g), dweight = sum(dy xhat), dbias = sum(dy). All from x, in operators that are differentiated in turn:
+// libtorch takes mean and r for constants in its third derivative.
+variable_list layer_norm_double_backward(const Tensor& u, const Tensor& uw, const Tensor& ub, const Tensor& dy,
+                                         const Tensor& x, const Tensor& weight, double eps) {
+    const auto mean = [](const Tensor& rows) { return rows.mean(-1, true); };
+    const auto centred = x - mean(x);
+    const auto r = (mean(centred * centred) + eps).rsqrt();
+    const auto xhat = centred * r;
+    const auto project = [&](const Tensor& v) { return v - mean(v) - xhat * mean(v * xhat); };
+    Tensor to_dy = at::zeros_like(x), to_x = at::zeros_like(x), to_weight;
+    if (u.defined()) {
+        const auto g = dy * weight, pu = project(u), pg = project(g);
+        to_dy = r * pu * weight;
+        to_x = -r * r * (xhat * mean(u * pg) + mean(g * xhat) * pu + mean(u * xhat) * pg);
+        to_weight = outer_sum(r * pu * dy);
+    }
+    if (uw.defined()) {
+        to_dy = to_dy + uw * xhat;
+        to_x = to_x + r * project(uw * dy);
+    }
+    if (ub.defined()) to_dy = to_dy + ub;
+    return {to_dy, to_x, to_weight};
+}
+
+struct LayerNormBackward : Function<LayerNormBackward> {
+    static variable_list forward(AutogradContext* ctx, Tensor dy, Tensor x, Tensor weight, Tensor bias, Tensor mean,
+                                 Tensor r, double eps) {
+        ctx->save_for_backward({dy, x, weight});
+        ctx->saved_data["eps"] = eps;
+        ctx->set_materialize_grads(false);
+        auto [dx, dweight, dbias] = at::native_layer_norm_backward(
+            dy.contiguous(), x, {x.size(-1)}, mean, r, weight, bias, {true, true, true});
+        return {dx, dweight, dbias};
+    }
+
+    static variable_list backward(AutogradContext* ctx, variable_list grads) {
+        const auto saved = ctx->get_saved_variables();
+        auto to = layer_norm_double_backward(grads[0], grads[1], grads[2], saved[0], saved[1], saved[2],
+                                             ctx->saved_data["eps"].toDouble());
+        return {to[0], to[1], to[2], {}, {}, {}, {}};
+    }
+};
+
+struct LayerNorm : Function<LayerNorm> {
+    static Tensor forward(AutogradContext* ctx, Tensor x, Tensor weight, Tensor bias, double eps) {
+        auto [y, mean, r] = at::native_layer_norm(x, {x.size(-1)}, weight, bias, eps);
+        ctx->save_for_backward({x, weight, bias, mean, r});
+        ctx->saved_data["eps"] = eps;
+        return y;
+    }
+
+    static variable_list backward(AutogradContext* ctx, variable_list grads) {
+        const auto saved = ctx->get_saved_variables();
+        auto gradients = LayerNormBackward::apply(grads[0], saved[0], saved[1], saved[2], saved[3], saved[4],
+                                                  ctx->saved_data["eps"].toDouble());
+        gradients.resize(4);
+        return gradients;
+    }
+};
+
 Optional if_there(const Tensor* tensor) { return tensor ? Optional(*tensor) : std::nullopt; }
 
 }  // namespace
@@ -420,5 +489,9 @@ Tensor* lethe_batch_norm(const Tensor* x, const Tensor* weight, const Tensor* bi
         return BatchNorm::apply(*x, if_there(weight), if_there(bias), if_there(running_mean),
                                 if_there(running_var), momentum, eps);
     });
+}
+
+Tensor* lethe_layer_norm(const Tensor* x, const Tensor* weight, const Tensor* bias, double eps, char** error) {
+    return guarded(error, [&] { return LayerNorm::apply(x->contiguous(), *weight, *bias, eps); });
 }
 }

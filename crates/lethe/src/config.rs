@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind};
 
 use crate::data::Dataset;
-use crate::encoders::{EncoderSpec, Stem};
+use crate::encoders::{EncoderSpec, Part, Pool, Stem};
 use crate::error::{Error, Result};
 use crate::{files, methods, progress};
 
@@ -21,7 +21,18 @@ pub struct RunConfig {
     pub method: String,
     pub data: String,
     pub encoder: String,
-    pub stem: Stem,
+    /// What the encoder's name leaves open, as in [`EncoderSpec`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stem: Option<Stem>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patch: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Pool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer_scale: Option<bool>,
+    /// Share of the images that skip the last residual branch, in training.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub drop_path: f64,
     /// Side of the square views, in pixels.
     pub image_size: u32,
     pub normalize: String,
@@ -73,6 +84,11 @@ impl Precision {
     }
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(share: &f64) -> bool {
+    *share == 0.0
+}
+
 /// Images looked at to find their size.
 const SIZE_PROBE: usize = 16;
 
@@ -111,7 +127,6 @@ impl RunConfig {
         table.insert("weight_decay".into(), recipe.weight_decay.into());
         table.insert("augmentation".into(), recipe.augmentation.into());
         table.insert("image_size".into(), i64::from(image_size).into());
-        table.insert("stem".into(), Stem::for_size(image_size).to_string().into());
         table.insert("normalize".into(), dataset.normalization().into());
         table.insert("threads".into(), (available_threads() as i64).into());
         table.insert("method_settings".into(), toml::Table::new().into());
@@ -119,7 +134,11 @@ impl RunConfig {
         let mut config: RunConfig = table.try_into().map_err(|error: toml::de::Error| {
             Error::usage(format!("settings: {error}")).hint("`lethe pretrain --help` lists the keys")
         })?;
+        let encoder = config.encoder_spec().resolved(image_size)?.build()?;
+        let EncoderSpec { name, stem, patch, pool, layer_scale, .. } = encoder.spec();
+        config = Self { encoder: name, stem, patch, pool, layer_scale, ..config };
         let mut method = (method.build)(&config.method_settings)?;
+        method.check(&Part::whole(encoder.as_ref()))?;
         config.check(dataset.len())?;
         method.prepare(dataset.as_ref(), config.batch_size)?;
         config.method_settings = method.settings();
@@ -158,13 +177,24 @@ impl RunConfig {
             ))
             .hint(if images < 2 { "name more images".into() } else { format!("--batch-size {images}") }));
         }
-        self.encoder_spec().build()?;
+        if !(0.0..1.0).contains(&self.drop_path) || self.drop_path > 0.0 && self.patch.is_none() {
+            let why = if self.patch.is_none() { "has no paths to drop" } else { "needs a share below 1" };
+            return Err(Error::usage(format!("drop_path {}: {} {why}", self.drop_path, self.encoder)));
+        }
         device(&self.device)?;
         Ok(())
     }
 
     pub fn encoder_spec(&self) -> EncoderSpec {
-        EncoderSpec::new(&self.encoder, self.stem)
+        EncoderSpec {
+            name: self.encoder.clone(),
+            stem: self.stem,
+            patch: self.patch,
+            // Of all that pool it is the vision transformers alone that are made for a size.
+            image_size: self.pool.map(|_| self.image_size),
+            pool: self.pool,
+            layer_scale: self.layer_scale,
+        }
     }
 
     /// # Errors

@@ -16,6 +16,7 @@ pub enum Purpose {
     Sample = 6,
     Corruption = 7,
     Loss = 8,
+    DropPath = 9,
 }
 
 pub type Rng = ChaCha8Rng;

@@ -1,4 +1,4 @@
-//! Reading and writing encoders. Lethe writes safetensors with torchvision's names; it reads those, and the state
+//! Reading and writing encoders. Lethe writes safetensors with torchvision's names, or timm's; it reads those, and the state
 //! dicts that PyTorch tools save, as data: nothing in a file is ever executed.
 
 mod infer;
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use tch::{Device, Kind, Tensor};
 
-use crate::encoders::{Encoder, EncoderSpec, Stem};
+use crate::encoders::{Encoder, EncoderSpec, Pool, Stem};
 use crate::error::{At, Error, Result, io_text};
 use crate::nn::Weights;
 
@@ -56,7 +56,7 @@ impl Meta {
 pub struct Checkpoint {
     pub path: PathBuf,
     pub meta: Meta,
-    /// Torchvision's names in torchvision's order, without `fc`; floats are f32, nothing requires a gradient.
+    /// Torchvision's or timm's names in their order, without the classifier; floats are f32, nothing requires a gradient.
     pub encoder: Weights,
     /// `projector.N.*` and `predictor.N.*` of a foreign file, where they are chains of linear layers, batch-norms
     /// and ReLUs. Lethe keeps its own heads in the state beside the checkpoint ([`state_path`]).
@@ -72,7 +72,7 @@ impl Checkpoint {
         }
         Err(Error::failed(format!("holds {}, not {asked}", self.meta.encoder))
             .at(&self.path)
-            .hint("leave --encoder and --stem out: they follow from the checkpoint"))
+            .hint("leave --encoder and what belongs to it out: they follow from the checkpoint"))
     }
 }
 
@@ -99,7 +99,7 @@ pub fn open(path: &Path) -> Result<Checkpoint> {
             return Err(Error::failed("is the state beside a checkpoint").hint("name the checkpoint: without `.state`"));
         }
         let found = names::find(&listing.shapes)?;
-        let encoder = infer::encoder(&found.encoder, small_stem(&listing, &found))?;
+        let encoder = infer::encoder(&found, small_stem(&listing, &found), pool(&listing)?)?;
         let meta = meta(&listing, encoder.spec())?;
         let weights = read_encoder(&listing, &found.encoder, encoder.as_ref())?;
         let head: Weights = found
@@ -111,7 +111,8 @@ pub fn open(path: &Path) -> Result<Checkpoint> {
     })
 }
 
-/// Writes `encoder` as safetensors that `load_state_dict(strict=True)` of torchvision's ResNet without `fc` takes.
+/// Writes `encoder` as safetensors that `load_state_dict(strict=True)` of torchvision's or timm's network without classifier
+/// takes.
 ///
 /// # Errors
 /// When the file cannot be written, or the weights are not those of `meta.encoder`.
@@ -124,12 +125,11 @@ pub fn save(path: &Path, meta: &Meta, encoder: &Weights) -> Result<()> {
             _ => return Err(Error::failed(format!("no {name} {shape:?} to save as {}", meta.encoder)).at(path)),
         }
     }
-    let mut metadata = BTreeMap::from([
-        ("encoder".to_owned(), meta.encoder.name.clone()),
-        ("stem".to_owned(), meta.encoder.stem.to_string()),
-    ]);
+    let mut metadata = BTreeMap::from([("encoder".to_owned(), meta.encoder.name.clone())]);
     let settings = meta.method_settings.as_ref().map(ToString::to_string);
     let optional = [
+        ("stem", meta.encoder.stem.map(|stem| stem.to_string())),
+        ("pool", meta.encoder.pool.map(|pool| pool.to_string())),
         ("image_size", meta.image_size.map(|size| size.to_string())),
         ("normalize", meta.normalize.clone()),
         ("method", meta.method.clone()),
@@ -230,7 +230,7 @@ impl Listing {
     }
 }
 
-/// More than any ResNet with its optimiser and teacher has; above it a header is made to exhaust memory.
+/// More than any encoder with its optimiser and teacher has; above it a header is made to exhaust memory.
 const MAX_TENSORS: usize = 20_000;
 
 /// How files begin that are often taken for checkpoints.
@@ -269,9 +269,15 @@ fn small_stem(listing: &Listing, found: &names::Found) -> Stem {
     if found.solo_learn || listing.metadata.get("stem") == Some(&padded) { Stem::CifarPad2 } else { Stem::Cifar }
 }
 
+/// The pooling that Lethe noted in the file; a file of others does not tell.
+fn pool(listing: &Listing) -> Result<Pool> {
+    let noted = listing.metadata.get("pool");
+    noted.map_or_else(|| Ok(Pool::default()), |pool| pool.parse().map_err(|error: Error| error.of("metadata pool")))
+}
+
 fn meta(listing: &Listing, inferred: EncoderSpec) -> Result<Meta> {
     if listing.lethe().is_none() {
-        return Ok(Meta { epoch: listing.epoch, ..Meta::new(inferred) });
+        return Ok(Meta { epoch: listing.epoch, image_size: inferred.image_size, ..Meta::new(inferred) });
     }
     let of = |key: &str| listing.metadata.get(key).cloned();
     let number = |key: &str| {
@@ -284,7 +290,8 @@ fn meta(listing: &Listing, inferred: EncoderSpec) -> Result<Meta> {
         text.parse::<toml::Table>().map_err(|error| Error::failed(format!("metadata method_settings: {error}")))
     };
     let (name, stem) = (of("encoder"), of("stem"));
-    if name.is_some_and(|name| name != inferred.name) || stem.is_some_and(|stem| stem != inferred.stem.to_string()) {
+    let inferred_stem = inferred.stem.map(|stem| stem.to_string());
+    if name.is_some_and(|name| name != inferred.name) || stem.is_some_and(|stem| Some(stem) != inferred_stem) {
         return Err(Error::failed(format!("its metadata names another encoder than its tensors: {inferred}")));
     }
     Ok(Meta {

@@ -1,4 +1,4 @@
-//! Where the tools keep an encoder and its heads, and how their names become torchvision's.
+//! Where the tools keep an encoder and its heads, and how their names become torchvision's, or timm's.
 
 use indexmap::IndexMap;
 
@@ -14,13 +14,50 @@ pub(super) struct Theirs {
 pub(super) type Renamed = IndexMap<String, Theirs>;
 
 pub(super) struct Found {
-    /// Under torchvision's names.
+    pub family: Family,
+    /// Under torchvision's names, or timm's of a vision transformer.
     pub encoder: Renamed,
     /// Under `projector.N.*` and `predictor.N.*`.
     pub head: Renamed,
     /// Whether solo-learn wrote it: its classifier, trained along, stands beside the backbone.
     pub solo_learn: bool,
+    /// Whether MoCo v3 wrote it, whose small vision transformer has other heads than all others.
+    pub moco_v3: bool,
 }
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    ResNet,
+    Vit,
+    ConvNext,
+}
+
+/// What is in every encoder of a family: the end of a tensor's name, and where the encoder begins in it.
+const MARKS: &[(&str, Family)] =
+    &[("patch_embed.proj.weight", Family::Vit), ("features.1.0.block.0.weight", Family::ConvNext)];
+
+impl Family {
+    fn text(self) -> &'static str {
+        match self {
+            Family::ResNet => "a ResNet",
+            Family::Vit => "a vision transformer",
+            Family::ConvNext => "a ConvNeXt",
+        }
+    }
+
+    /// Whether what a name begins with is a part of the encoder.
+    fn has(self, first: &str) -> bool {
+        match self {
+            Family::ResNet => matches!(first, "conv1" | "bn1") || first.starts_with("layer"),
+            Family::Vit => matches!(first, "cls_token" | "pos_embed" | "patch_embed" | "blocks" | "norm"),
+            Family::ConvNext => first == "features",
+        }
+    }
+}
+
+/// The hint that says what can be read.
+const READS: &str =
+    "Lethe reads torchvision's resnet18, resnet34, resnet50 and convnext_tiny, timm's vit_tiny, vit_small and vit_base";
 
 /// Parts of a name that only wrap a network: keys of the saved dictionary, DataParallel, `torch.compile`, VISSL.
 const WRAPPERS: &[&str] = &[
@@ -34,6 +71,7 @@ const WRAPPERS: &[&str] = &[
     "base_model",
     "trunk",
     "_feature_blocks",
+    "vit", // lightly's MaskedVisionTransformerTIMM
 ];
 
 /// Where the encoder stands within the wrappers. A file with several (a student and its teacher) gives the one that
@@ -79,38 +117,52 @@ const DROPPED: &[&str] = &[
     "prototypes",
     "queue",
     "queue_ptr",
+    // MAE's decoder.
+    "mask_token",
+    "decoder",
+    "decoder_embed",
+    "decoder_pos_embed",
+    "decoder_blocks",
+    "decoder_norm",
+    "decoder_pred",
 ];
 
 /// Finds the encoder and its heads.
 ///
 /// # Errors
-/// When there is no ResNet, more than one that could be meant, or a tensor within it that no ResNet has.
+/// When there is no encoder, more than one that could be meant, or a tensor within it that none of its family has.
 pub(super) fn find(shapes: &IndexMap<String, Vec<i64>>) -> Result<Found> {
     let roots = roots(shapes);
     let root = choose(&roots, shapes)?;
-    let mut found = Found { encoder: Renamed::new(), head: Renamed::new(), solo_learn: root.solo_learn(shapes) };
+    let mut found = Found {
+        family: root.family,
+        encoder: Renamed::new(),
+        head: Renamed::new(),
+        solo_learn: root.solo_learn(shapes),
+        moco_v3: root.place() == "base_encoder",
+    };
     for (name, shape) in shapes {
         let inner = roots.iter().any(|other| other.prefix.len() > root.prefix.len() && name.starts_with(&other.prefix));
         let Some(rest) = name.strip_prefix(&root.prefix).filter(|_| !inner) else { continue };
-        if let Some(ours) = root.torchvision(rest) {
+        if let Some(ours) = root.ours(rest) {
             let theirs = Theirs { name: name.clone(), shape: shape.clone() };
             if let Some(first) = found.encoder.insert(ours.clone(), theirs) {
                 return Err(Error::failed(format!("{} and {name} are both {ours}", first.name)));
             }
         } else if !DROPPED.contains(&rest.split('.').next().unwrap_or_default()) && !root.sequential() {
-            return Err(Error::failed(format!("tensor {name} is no part of a ResNet"))
-                .hint("Lethe reads torchvision's resnet18, resnet34 and resnet50, and such as are named like them"));
+            return Err(Error::failed(format!("tensor {name} is no part of {}", root.family.text())).hint(READS));
         }
     }
     found.head = root.heads(shapes);
     Ok(found)
 }
 
-/// A ResNet within a file.
+/// An encoder within a file.
 struct Root {
+    family: Family,
     /// What stands before the names of its tensors, with the last dot.
     prefix: String,
-    /// The position of layer1, where the ResNet was rebuilt as a `torch.nn.Sequential` of its children: 4, or 3 and
+    /// The position of layer1, where a ResNet was rebuilt as a `torch.nn.Sequential` of its children: 4, or 3 and
     /// 2 where the max-pooling and the ReLU of the stem are no modules.
     layer1: Option<usize>,
 }
@@ -132,11 +184,11 @@ impl Root {
         self.layer1.is_some()
     }
 
-    /// Torchvision's name of a tensor, from its name after the prefix; none for what is not a part of the encoder.
-    fn torchvision(&self, rest: &str) -> Option<String> {
-        let (first, inner) = rest.split_once('.')?;
+    /// Our name of a tensor, from its name after the prefix; none for what is not a part of the encoder.
+    fn ours(&self, rest: &str) -> Option<String> {
+        let (first, inner) = rest.split_once('.').unwrap_or((rest, ""));
         let stage = match self.layer1 {
-            None if matches!(first, "conv1" | "bn1") || first.starts_with("layer") => first.to_owned(),
+            None if self.family.has(first) => first.to_owned(),
             None => return None,
             Some(layer1) => match first.parse::<usize>().ok()? {
                 0 => "conv1".to_owned(),
@@ -145,6 +197,9 @@ impl Root {
                 _ => return None,
             },
         };
+        if self.family != Family::ResNet {
+            return Some(rest.to_owned());
+        }
         // Lightly's own ResNet calls the downsampling a shortcut.
         Some(format!("{stage}.{}", inner.replace(".shortcut.", ".downsample.")))
     }
@@ -206,6 +261,11 @@ fn is_chain(tensors: &Renamed) -> bool {
 fn roots(shapes: &IndexMap<String, Vec<i64>>) -> Vec<Root> {
     let mut roots: Vec<Root> = Vec::new();
     for name in shapes.keys() {
+        for (mark, family) in MARKS {
+            if let Some(prefix) = name.strip_suffix(mark).filter(|prefix| prefix.is_empty() || prefix.ends_with('.')) {
+                roots.push(Root { family: *family, prefix: prefix.to_owned(), layer1: None });
+            }
+        }
         let Some(layer1) = name.strip_suffix(".0.conv1.weight") else { continue };
         let (prefix, last) = match layer1.rfind('.') {
             Some(dot) => layer1.split_at(dot + 1),
@@ -217,9 +277,9 @@ fn roots(shapes: &IndexMap<String, Vec<i64>>) -> Vec<Root> {
             "2" | "3" | "4" if has("0.weight") && has("1.running_mean") => last.parse().ok(),
             _ => continue,
         };
-        match roots.iter_mut().find(|root| root.prefix == prefix) {
+        match roots.iter_mut().find(|root| root.prefix == prefix && root.family == Family::ResNet) {
             Some(root) => root.layer1 = root.layer1.min(position),
-            None => roots.push(Root { prefix: prefix.to_owned(), layer1: position }),
+            None => roots.push(Root { family: Family::ResNet, prefix: prefix.to_owned(), layer1: position }),
         }
     }
     roots
@@ -232,7 +292,15 @@ fn choose<'a>(roots: &'a [Root], shapes: &IndexMap<String, Vec<i64>>) -> Result<
     match (meant.next(), meant.next()) {
         (Some(root), None) => Ok(root),
         (Some(_), Some(_)) => {
-            let stem = |root: &Root| format!("{}{}", root.prefix, if root.sequential() { "0" } else { "conv1" });
+            let stem = |root: &Root| {
+                let first = match root.family {
+                    Family::ResNet if root.sequential() => "0",
+                    Family::ResNet => "conv1",
+                    Family::Vit => "patch_embed",
+                    Family::ConvNext => "features",
+                };
+                format!("{}{first}", root.prefix)
+            };
             let names: Vec<String> = roots.iter().map(stem).collect();
             Err(Error::failed(format!("holds several encoders, which begin at {}", names.join(", ")))
                 .hint("save the state dict of the one you mean alone"))
@@ -242,17 +310,12 @@ fn choose<'a>(roots: &'a [Root], shapes: &IndexMap<String, Vec<i64>>) -> Result<
 }
 
 fn none_found(shapes: &IndexMap<String, Vec<i64>>) -> Error {
-    let hint = "Lethe reads resnet18, resnet34 and resnet50";
-    let transformer = |name: &&String| name.contains("patch_embed.") || name.contains("blocks.0.");
-    if let Some(name) = shapes.keys().find(transformer) {
-        return Error::failed(format!("holds a vision transformer ({name}), not a ResNet")).hint(hint);
-    }
     let first: Vec<&str> = shapes.keys().take(3).map(String::as_str).collect();
     match first.is_empty() {
-        true => Error::failed("holds no tensor").hint(hint),
+        true => Error::failed("holds no tensor").hint(READS),
         false => {
-            Error::failed(format!("holds no ResNet; its {} tensors begin with {}", shapes.len(), first.join(", ")))
-                .hint(hint)
+            Error::failed(format!("holds no encoder; its {} tensors begin with {}", shapes.len(), first.join(", ")))
+                .hint(READS)
         }
     }
 }

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::{print_json, table};
-use crate::encoders::{EncoderSpec, Stem};
+use crate::encoders::{EncoderSpec, Pool, Stem};
 use crate::error::{Error, Result};
 use crate::{checkpoint, files};
 
-/// Rewrites a checkpoint of any tool as safetensors with torchvision's names.
+/// Rewrites a checkpoint of any tool as safetensors with torchvision's names, or timm's of a vision transformer.
 ///
 /// Reads safetensors and PyTorch state dicts (.pt, .pth, .ckpt of torchvision, timm, lightly, solo-learn, MoCo, SimSiam,
-/// Barlow Twins, VICReg, DINO), always as data. The encoder is inferred from its tensors; heads are left out.
+/// Barlow Twins, VICReg, DINO, MAE), always as data. The encoder is inferred from its tensors; heads are left out.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  lethe convert moco_v2_800ep.pth.tar resnet50.safetensors")]
 pub(super) struct Args {
@@ -24,6 +24,9 @@ pub(super) struct Args {
     /// checkpoint of CIFAR (whole ones are known)
     #[arg(long)]
     stem: Option<Stem>,
+    /// What a vit makes a vector of, which its tensors do not tell: cls or mean [default: cls]
+    #[arg(long)]
+    pool: Option<Pool>,
     /// Replace an output that is there
     #[arg(long)]
     overwrite: bool,
@@ -39,7 +42,9 @@ struct Converted {
     #[serde(serialize_with = "files::as_text")]
     output: PathBuf,
     encoder: String,
-    stem: String,
+    stem: Option<String>,
+    patch: Option<u32>,
+    pool: Option<String>,
     epoch: Option<u32>,
     tensors: usize,
 }
@@ -58,10 +63,13 @@ pub(super) fn run(args: Args) -> Result<()> {
         return Err(Error::usage("is there already").at(&args.output).hint("--overwrite replaces it"));
     }
     let mut read = checkpoint::open(&args.input)?;
-    if let Some(stem) = args.stem {
-        let asked = EncoderSpec { stem, ..read.meta.encoder.clone() };
-        if asked.build()?.shapes() != read.meta.encoder.build()?.shapes() {
-            return Err(Error::usage(format!("--stem {stem}: the file holds {}", read.meta.encoder)).at(&args.input));
+    if args.stem.is_some() || args.pool.is_some() {
+        let held = &read.meta.encoder;
+        let asked = EncoderSpec { stem: args.stem.or(held.stem), pool: args.pool.or(held.pool), ..held.clone() };
+        let asked = asked.resolved(0)?;
+        if asked.build()?.shapes() != held.build()?.shapes() {
+            let stem = asked.stem.map_or(String::new(), |stem| stem.to_string());
+            return Err(Error::usage(format!("--stem {stem}: the file holds {held}")).at(&args.input));
         }
         read.meta.encoder = asked;
     }
@@ -70,16 +78,22 @@ pub(super) fn run(args: Args) -> Result<()> {
         input: args.input,
         output: args.output,
         encoder: read.meta.encoder.name,
-        stem: read.meta.encoder.stem.to_string(),
+        stem: read.meta.encoder.stem.map(|stem| stem.to_string()),
+        patch: read.meta.encoder.patch,
+        pool: read.meta.encoder.pool.map(|pool| pool.to_string()),
         epoch: read.meta.epoch,
         tensors: read.encoder.len(),
     };
     if args.json {
         return print_json(&converted);
     }
+    let first = match (&converted.stem, converted.patch) {
+        (Some(stem), _) => stem.clone(),
+        (None, patch) => patch.map_or(String::new(), |patch| format!("patch {patch}")),
+    };
     let mut table = table(&["encoder", "stem", "epoch", "tensors", "written to"]);
     let epoch = converted.epoch.map_or("unknown".into(), |epoch| epoch.to_string());
     let output = converted.output.display().to_string();
-    table.add_row([converted.encoder, converted.stem, epoch, converted.tensors.to_string(), output]);
+    table.add_row([converted.encoder, first, epoch, converted.tensors.to_string(), output]);
     super::print(&table.to_string())
 }

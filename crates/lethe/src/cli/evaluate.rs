@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::encoders::{EncoderSpec, Stem};
+use crate::encoders::{EncoderSpec, Pool, Stem};
 use crate::error::Result;
 use crate::evaluate::{self, Evaluation, EvaluationRow, Model, Sight};
 use crate::views::Loader;
@@ -35,12 +35,17 @@ pub(super) struct Args {
     /// last, all, or names such as stage3,stage4
     #[arg(long, value_name = "NAMES", default_value = "last")]
     stage: String,
-    /// An untrained encoder of this kind, as a control: resnet18, resnet34-w16, ..
+    /// An untrained encoder of this kind, as a control: resnet18, resnet34-w16, vit-tiny, ..
     #[arg(long, value_name = "E")]
     encoder: Option<String>,
     /// Its first convolution: cifar or imagenet [default: cifar up to 64 pixels]
     #[arg(long, requires = "encoder")]
     stem: Option<Stem>,
+    /// Side of its patches, and its pooling, as for pretrain
+    #[arg(long, requires = "encoder", value_name = "PIXELS")]
+    patch: Option<u32>,
+    #[arg(long, requires = "encoder")]
+    pool: Option<Pool>,
     /// Of its weights, which are those that pretrain with this seed starts from
     #[arg(long, default_value_t = 0, requires = "encoder")]
     seed: u64,
@@ -64,13 +69,10 @@ pub(super) fn run(args: Args) -> Result<()> {
     }
     let (train, test) = (data::open(&args.data)?, data::open(&args.test)?);
     let untrained = args.encoder.as_ref().map(|name| {
-        let stem = match args.stem {
-            Some(stem) => stem,
-            None => Stem::for_size(
-                args.images.image_size.map_or_else(|| config::image_size_of(train.as_ref(), &args.data), Ok)?,
-            ),
-        };
-        Model::untrained(&EncoderSpec::new(name, stem), args.seed, device)
+        let size = args.images.image_size.map_or_else(|| config::image_size_of(train.as_ref(), &args.data), Ok)?;
+        let (name, stem, patch, pool) = (name.clone(), args.stem, args.patch, args.pool);
+        let spec = EncoderSpec { name, stem, patch, pool, ..EncoderSpec::default() };
+        Model::untrained(&spec.resolved(size)?, args.seed, device)
     });
     let models = checkpoints.iter().map(|path| Model::open(path, device)).chain(untrained);
 

@@ -6,7 +6,7 @@ use clap::builder::PossibleValuesParser;
 use serde::Serialize;
 
 use crate::config::{self, Precision, RunConfig, presets};
-use crate::encoders::Stem;
+use crate::encoders::{Pool, Stem};
 use crate::error::{Error, Result};
 use crate::methods::Views;
 use crate::nn::Weights;
@@ -55,12 +55,25 @@ struct Settings {
     /// Images: a folder, CIFAR binaries or shapes[:n=..,spurious=..]; @n=5000,skip=0 takes a part [default: shapes]
     #[arg(long, value_name = "D")]
     data: Option<String>,
-    /// resnet18, resnet34 or resnet50, with -wW for another base width than 64 [default: resnet18]
+    /// resnet18, resnet34, resnet50, vit-tiny, vit-small, vit-base or convnext-tiny; -wW for another width (resnet18-w16,
+    /// vit-tiny-w64), -dD for another depth of a vit [default: resnet18]
     #[arg(long, value_name = "E")]
     encoder: Option<String>,
-    /// First convolution: 3x3, or 7x7 with max-pooling [default: cifar up to 64 pixels]
+    /// First convolution of a resnet: 3x3, or 7x7 with max-pooling [default: cifar up to 64 pixels]
     #[arg(long)]
     stem: Option<Stem>,
+    /// Side of the patches of a vit [default: 4 up to 64 pixels, else 16] or of a convnext [default: 2, else 4]
+    #[arg(long, value_name = "PIXELS")]
+    patch: Option<u32>,
+    /// What a vit makes a vector of: its class token, or the mean of the others: cls or mean [default: cls]
+    #[arg(long)]
+    pool: Option<Pool>,
+    /// Scale the residual branches of a vit by learned factors, from 1e-5
+    #[arg(long, num_args = 0, default_missing_value = "true")]
+    layer_scale: Option<bool>,
+    /// Share of the images that skip the last residual branch of a vit or convnext; of earlier ones fewer [default: 0]
+    #[arg(long, value_name = "SHARE")]
+    drop_path: Option<f64>,
     /// Side of the views in pixels [default: that of small images, else 224]
     #[arg(long, value_name = "PIXELS")]
     image_size: Option<u32>,

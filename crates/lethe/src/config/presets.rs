@@ -28,8 +28,24 @@ macro_rules! presets {
     };
 }
 
-pub const PRESETS: &[Preset] =
-    presets!["cifar10/simclr", "cifar10/byol", "cifar10/vicreg", "cifar10/swav", "cifar10/dino"];
+pub const PRESETS: &[Preset] = presets![
+    "cifar10/simclr",
+    "cifar10/moco-v2",
+    "cifar10/moco-v3",
+    "cifar10/byol",
+    "cifar10/simsiam",
+    "cifar10/barlow-twins",
+    "cifar10/vicreg",
+    "cifar10/swav",
+    "cifar10/dino",
+    "cifar10/w-mse",
+    "cifar10/ressl",
+    "cifar10/nnclr",
+    "cifar10/dcl",
+    "cifar10/dclw",
+    "cifar10/mae",
+    "cifar10/supcon",
+];
 
 /// # Errors
 /// When there is no preset of this name; the hint lists them.

@@ -59,7 +59,7 @@ impl Subject {
                 let mut rng = rng::once(config.seed, Purpose::Init);
                 let encoder_weights = net.init(&mut rng);
                 let mut weights = net.weights(&encoder_weights);
-                weights.extend(method.init(net.dim(), &mut rng));
+                weights.extend(method.init_for(&net, &mut rng));
                 method.teach(&mut weights);
                 Ok(Some((method, weights.filter(|name| encoder_weights.find(name).is_none()))))
             }

@@ -1,18 +1,22 @@
 //! Encoders: chains of named stages, which can be cut after any stage.
 
+mod convnext;
 mod resnet;
+mod spec;
+mod vit;
 
-use std::fmt;
 use std::ops::Range;
-use std::str::FromStr;
 
 use tch::Tensor;
 
 use crate::error::{Error, Result};
-use crate::nn::{Mode, Weights};
+use crate::nn::{DropPath, Mode, Weights};
 use crate::rng::Rng;
 
+pub use convnext::ConvNext;
 pub use resnet::{Depth, ResNet, Stem};
+pub use spec::{ENCODERS, EncoderSpec, Entry};
+pub use vit::{Pool, Vit, VitShape};
 
 /// A stage of an encoder, and what comes out of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,28 +28,48 @@ pub struct Stage {
     pub stride: i64,
 }
 
-/// A chain of stages from images `[n, 3, h, w]` to maps `[n, c, h', w']`.
+/// A chain of stages from images `[n, 3, h, w]` to maps: `[n, c, h', w']`, or tokens `[n, t, c]` of a transformer.
 pub trait Encoder: Send + Sync {
+    /// What builds it, by its shortest name.
     fn spec(&self) -> EncoderSpec;
 
     fn stages(&self) -> &[Stage];
 
-    /// Names and shapes of all its tensors, torchvision's, in torchvision's order.
+    /// Names and shapes of all its tensors, torchvision's or timm's, in their order.
     fn shapes(&self) -> Vec<(String, Vec<i64>)>;
 
-    /// Fresh weights under torchvision's names.
+    /// Fresh weights under these names.
     fn init(&self, rng: &mut Rng) -> Weights;
 
-    /// Stage `i` alone, `[n, c, h, w]` -> `[n, c', h', w']`.
-    fn stage(&self, i: usize, w: &Weights, x: &Tensor, mode: Mode) -> Tensor;
+    /// Stage `i` alone, from a map to a map; `drop` is what drops paths in training, where the encoder has some to drop.
+    fn stage(&self, i: usize, w: &Weights, x: &Tensor, mode: Mode, drop: Option<&DropPath>) -> Tensor;
 
     /// Whether the tensor of this name belongs to stage `i`.
     fn owns(&self, i: usize, name: &str) -> bool;
 
-    /// A map `[n, c, h, w]` to a vector `[n, c]`.
-    fn pool(&self, x: &Tensor) -> Tensor {
+    /// The map that leaves stage `i` to a vector `[n, c]`.
+    fn pool(&self, _i: usize, x: &Tensor) -> Tensor {
         x.mean_dim([2i64, 3].as_slice(), false, None)
     }
+
+    /// Multiply-adds of a forward pass of stage `i`, a pixel of the image: a product of matrices or a convolution is counted
+    /// at the size of the map that leaves its stage, which is exact for all but bottlenecks.
+    fn work(&self, i: usize) -> f64 {
+        let shapes = self.shapes();
+        let products = shapes.iter().filter(|(name, shape)| matches!(shape.len(), 2 | 4) && self.owns(i, name));
+        let weights: i64 = products.map(|(_, shape)| shape.iter().product::<i64>()).sum();
+        weights as f64 / (self.stages()[i].stride as f64).powi(2)
+    }
+
+    /// Itself where it is a vision transformer, for methods that hide some of its tokens.
+    fn vit(&self) -> Option<&Vit> {
+        None
+    }
+}
+
+/// The dimension of a map that holds its channels: the second of `[n, c, h, w]`, the last of tokens `[n, t, c]`.
+pub fn channel_dim(map: &Tensor) -> i64 {
+    if map.dim() == 4 { 1 } else { -1 }
 }
 
 /// A range of an encoder's stages: a whole encoder, or the early or late side of a cut.
@@ -55,16 +79,17 @@ pub struct Part<'a> {
     stages: Range<usize>,
     /// Is shown the map that leaves every stage.
     hook: Option<&'a dyn Fn(&Tensor)>,
+    drop: Option<&'a DropPath>,
 }
 
 impl<'a> Part<'a> {
     pub fn whole(encoder: &'a dyn Encoder) -> Self {
-        Self { encoder, stages: 0..encoder.stages().len(), hook: None }
+        Self { encoder, stages: 0..encoder.stages().len(), hook: None, drop: None }
     }
 
     /// No stage: what goes in comes out.
     pub fn none(encoder: &'a dyn Encoder) -> Self {
-        Self { encoder, stages: 0..0, hook: None }
+        Self { encoder, stages: 0..0, hook: None, drop: None }
     }
 
     /// The same stages; `hook` is shown the map that leaves each, as by PyTorch's forward hooks.
@@ -72,7 +97,16 @@ impl<'a> Part<'a> {
     where
         'a: 'b,
     {
-        Part { encoder: self.encoder, stages: self.stages.clone(), hook: Some(hook) }
+        Part { hook: Some(hook), ..self.clone() }
+    }
+
+    /// The same stages, with paths dropped in training by `drop`, of the network whose weights are trained alone: a method's
+    /// teacher sees whole ones, as DINO's.
+    pub fn dropping<'b>(&self, drop: &'b DropPath) -> Part<'b>
+    where
+        'a: 'b,
+    {
+        Part { drop: Some(drop), ..self.clone() }
     }
 
     /// The stages up to and with `split`, and those after it.
@@ -85,7 +119,7 @@ impl<'a> Part<'a> {
         let choices = names[..last].join(", ");
         match names.iter().position(|name| *name == split) {
             Some(i) if i < last => {
-                let part = |stages| Self { encoder, stages, hook: None };
+                let part = |stages| Self { encoder, stages, hook: None, drop: None };
                 Ok((part(0..i + 1), part(i + 1..last + 1)))
             }
             Some(_) => Err(Error::usage(format!("--split {split}: no stage is left to train after the last one"))
@@ -104,16 +138,14 @@ impl<'a> Part<'a> {
         self.encoder
     }
 
-    /// Multiply-adds of the convolutions of a forward pass, a pixel of the image: a convolution is counted at the size
-    /// of the map that leaves its stage, which is exact for basic blocks.
+    /// Whether these are all stages of the encoder.
+    pub fn is_whole(&self) -> bool {
+        self.stages == (0..self.encoder.stages().len())
+    }
+
+    /// Multiply-adds of a forward pass, a pixel of the image.
     pub fn work(&self) -> f64 {
-        let shapes = self.encoder.shapes();
-        let of = |i: usize| {
-            let convolutions = shapes.iter().filter(|(name, shape)| shape.len() == 4 && self.encoder.owns(i, name));
-            let weights: i64 = convolutions.map(|(_, shape)| shape.iter().product::<i64>()).sum();
-            weights as f64 / (self.encoder.stages()[i].stride as f64).powi(2)
-        };
-        self.stages.clone().map(of).sum()
+        self.stages.clone().map(|i| self.encoder.work(i)).sum()
     }
 
     pub fn stages(&self) -> &[Stage] {
@@ -136,21 +168,31 @@ impl<'a> Part<'a> {
     }
 
     fn stage(&self, i: usize, w: &Weights, x: &Tensor, mode: Mode) -> Tensor {
-        let map = self.encoder.stage(i, w, x, mode);
+        let trained = || w.iter().any(|(name, t)| t.requires_grad() && self.encoder.owns(i, name));
+        let drop = self.drop.filter(|_| mode == Mode::Train && trained());
+        let map = self.encoder.stage(i, w, x, mode, drop);
         if let Some(hook) = self.hook {
             hook(&map);
         }
         map
     }
 
-    /// A map of these stages `[n, c, h, w]` to a vector `[n, c]`.
-    pub fn pool(&self, x: &Tensor) -> Tensor {
-        self.encoder.pool(x)
+    /// What enters these stages, a map of the stage before them or images, to a vector `[n, c]`.
+    pub fn pool_input(&self, x: &Tensor) -> Tensor {
+        self.pooled_after(self.stages.start, x)
+    }
+
+    /// What leaves the first `stages` stages of the encoder, images where that is none, to a vector `[n, c]`.
+    fn pooled_after(&self, stages: usize, x: &Tensor) -> Tensor {
+        match stages.checked_sub(1) {
+            Some(last) => self.encoder.pool(last, x),
+            None => x.mean_dim([2i64, 3].as_slice(), false, None),
+        }
     }
 
     /// The representation: the pooled map after the last stage, `[n, d]`, in f32 or better.
     pub fn represent(&self, w: &Weights, x: &Tensor, mode: Mode) -> Tensor {
-        self.encoder.pool(&self.forward(w, x, mode))
+        self.pooled_after(self.stages.end, &self.forward(w, x, mode))
     }
 
     /// The pooled map of every stage, in one pass.
@@ -160,61 +202,8 @@ impl<'a> Part<'a> {
             .clone()
             .map(|i| {
                 x = self.stage(i, w, &x, mode);
-                self.encoder.pool(&x)
+                self.encoder.pool(i, &x)
             })
             .collect()
     }
-}
-
-/// An encoder by name: `resnet18`, `resnet34-w16`, with its stem.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EncoderSpec {
-    pub name: String,
-    pub stem: Stem,
-}
-
-impl fmt::Display for EncoderSpec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({} stem)", self.name, self.stem)
-    }
-}
-
-/// A family of encoders, found by the first part of the name.
-pub struct Entry {
-    pub name: &'static str,
-    pub paper: &'static str,
-    pub build: fn(spec: &EncoderSpec) -> Result<Box<dyn Encoder>>,
-}
-
-pub const ENCODERS: &[Entry] = &[resnet::RESNET18, resnet::RESNET34, resnet::RESNET50];
-
-impl EncoderSpec {
-    pub fn new(name: &str, stem: Stem) -> Self {
-        Self { name: name.to_owned(), stem }
-    }
-
-    /// # Errors
-    /// When the name is unknown or its width is not a positive number.
-    pub fn build(&self) -> Result<Box<dyn Encoder>> {
-        let family = self.name.split('-').next().unwrap_or_default();
-        let entry = ENCODERS.iter().find(|entry| entry.name == family).ok_or_else(|| {
-            let names: Vec<&str> = ENCODERS.iter().map(|entry| entry.name).collect();
-            Error::usage(format!("unknown encoder {:?}", self.name))
-                .hint(format!("one of {}, with -wW for the base width (resnet18-w16)", names.join(", ")))
-        })?;
-        (entry.build)(self)
-    }
-}
-
-/// The base width of a name such as `resnet18-w16`; 64 without one.
-fn width_of(name: &str) -> Result<i64> {
-    let Some((_, suffix)) = name.split_once('-') else { return Ok(64) };
-    suffix
-        .strip_prefix('w')
-        .and_then(|width| i64::from_str(width).ok())
-        .filter(|width| (1..=1024).contains(width))
-        .ok_or_else(|| {
-            Error::usage(format!("encoder {name:?}: the part after '-' is not a width"))
-                .hint("write it as in resnet18-w16, from w1 to w1024")
-        })
 }

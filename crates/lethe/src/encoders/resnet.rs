@@ -5,9 +5,10 @@ use std::str::FromStr;
 
 use tch::Tensor;
 
-use super::{Encoder, EncoderSpec, Entry, Stage, width_of};
+use super::spec::{EncoderSpec, Entry, numbers};
+use super::{Encoder, Stage};
 use crate::error::{Error, Result};
-use crate::nn::{self, Mode, Weights};
+use crate::nn::{self, DropPath, Mode, Weights};
 use crate::rng::Rng;
 
 pub(super) const RESNET18: Entry = entry("resnet18", |spec| build(spec, Depth::R18));
@@ -15,11 +16,14 @@ pub(super) const RESNET34: Entry = entry("resnet34", |spec| build(spec, Depth::R
 pub(super) const RESNET50: Entry = entry("resnet50", |spec| build(spec, Depth::R50));
 
 const fn entry(name: &'static str, build: fn(&EncoderSpec) -> Result<Box<dyn Encoder>>) -> Entry {
-    Entry { name, paper: "arXiv 1512.03385", build }
+    let open = |image_size| EncoderSpec { stem: Some(Stem::for_size(image_size)), ..EncoderSpec::default() };
+    Entry { name, paper: "arXiv 1512.03385", open, build }
 }
 
 fn build(spec: &EncoderSpec, depth: Depth) -> Result<Box<dyn Encoder>> {
-    Ok(Box::new(ResNet::new(depth, width_of(&spec.name)?, spec.stem)))
+    let [width] = numbers(&spec.name, depth.name(), ['w'])?;
+    let stem = spec.stem.ok_or_else(|| Error::usage(format!("{} needs a stem", spec.name)))?;
+    Ok(Box::new(ResNet::new(depth, width.unwrap_or(64), stem)))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,7 +186,7 @@ impl Encoder for ResNet {
             64 => self.depth.name().to_owned(),
             width => format!("{}-w{width}", self.depth.name()),
         };
-        EncoderSpec { name, stem: self.stem }
+        EncoderSpec::new(&name, self.stem)
     }
 
     fn stages(&self) -> &[Stage] {
@@ -210,7 +214,7 @@ impl Encoder for ResNet {
         w
     }
 
-    fn stage(&self, i: usize, w: &Weights, x: &Tensor, mode: Mode) -> Tensor {
+    fn stage(&self, i: usize, w: &Weights, x: &Tensor, mode: Mode, _: Option<&DropPath>) -> Tensor {
         if i > 0 {
             return (0..self.depth.blocks()[i - 1])
                 .fold(x.shallow_clone(), |x, block| self.block(i, block, w, &x, mode));

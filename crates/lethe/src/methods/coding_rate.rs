@@ -14,10 +14,14 @@ use crate::nn::{matmul, unit_rows};
 /// # Errors
 /// When libtorch cannot factor the Gram matrix.
 pub fn coding_rate(z: &Tensor, eps2: f64) -> Result<Tensor> {
+    coding_rate_as_is(&unit_rows(z), eps2)
+}
+
+/// [`coding_rate`] of rows that keep their lengths.
+pub(super) fn coding_rate_as_is(z: &Tensor, eps2: f64) -> Result<Tensor> {
     let (m, d) = z.size2()?;
-    let z = unit_rows(z);
     // Z'Z and ZZ' share their non-zero eigenvalues, so the smaller one has the same determinant.
-    let gram = if d <= m { matmul(&z.tr(), &z) } else { matmul(&z, &z.tr()) };
+    let gram = if d <= m { matmul(&z.tr(), z) } else { matmul(z, &z.tr()) };
     let identity = Tensor::eye(m.min(d), (z.kind(), z.device()));
     Ok(0.5 * logdet(&(identity + gram * (d as f64 / (m as f64 * eps2))))?)
 }

@@ -16,7 +16,7 @@ pub(super) const ENTRY: Entry = Entry {
     title: "EMP-SSL",
     paper: "arXiv 2304.03977",
     // The authors' 0.3 is for batches of 100.
-    recipe: Recipe { optimizer: "lars", lr: 0.768, weight_decay: 1e-4, augmentation: "vicreg" },
+    recipe: Recipe { optimizer: "lars", lr: 0.768, weight_decay: 1e-4, augmentation: "emp-ssl" },
     build: from_settings::<EmpSsl>,
 };
 
@@ -58,8 +58,8 @@ impl Method for EmpSsl {
 }
 
 /// Of any number of views' projections `[n, p]`, scaled to unit length: the mean cosine of a view and the mean of its
-/// image's views, and the mean over the views of their [`coding_rate`]. Both are to be large; lightly
-/// 1.6 adds the rate to what is minimised, the authors' code and the paper subtract it.
+/// image's views, and the mean over the views of their [`coding_rate`]. Both are to be large; lightly 1.6 adds the rate to
+/// what is minimised, the authors' code subtracts it.
 ///
 /// # Errors
 /// As [`coding_rate`].

@@ -21,7 +21,9 @@ pub(super) const ENTRY: Entry = Entry {
 /// 1/lambda starts at so many times its value.
 const WARMUP_FACTOR: f64 = 8.0;
 
-/// Defaults as the authors' for ImageNet; they have none for CIFAR.
+/// Defaults as the authors' for ImageNet; they have none for CIFAR. The Taylor series converges where no direction holds
+/// more than eps2/d of the projections' unit rows, 1/32 here: a small encoder fills no 32 directions, and needs a smaller
+/// `proj_output_dim`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Mec {

@@ -17,7 +17,7 @@ pub(super) const ENTRY: Entry = Entry {
     name: "moco-v2",
     title: "MoCo v2+",
     paper: "arXiv 2011.10566",
-    recipe: Recipe { optimizer: "sgd", lr: 0.3, weight_decay: 1e-4, augmentation: "simclr" },
+    recipe: Recipe { optimizer: "sgd", lr: 0.3, weight_decay: 1e-4, augmentation: "simclr-weak" },
     build: from_settings::<MoCoV2>,
 };
 

@@ -7,10 +7,13 @@ mod byol;
 pub mod coding_rate;
 pub mod corinfomax;
 mod dcl;
-mod dino;
 mod emp_ssl;
+mod dino;
 pub mod heads;
 mod mec;
+mod i_jepa;
+mod mae;
+mod masked;
 mod memory;
 mod mmcr;
 mod moco_v2;
@@ -19,8 +22,8 @@ mod nnclr;
 mod relic;
 mod ressl;
 mod simclr;
-mod simdino;
 mod simsiam;
+mod simdino;
 mod supcon;
 mod supervised;
 mod swav;
@@ -46,6 +49,8 @@ pub use corinfomax::CorInfoMax;
 pub use dcl::{Dcl, Dclw, dcl};
 pub use dino::Dino;
 pub use emp_ssl::{EmpSsl, emp_ssl};
+pub use i_jepa::{Blocks, IJepa, Prediction};
+pub use mae::{Mae, Reconstruction};
 pub use mec::{Mec, code_length};
 pub use memory::{Memory, remember};
 pub use mmcr::{Mmcr, mmcr};
@@ -108,6 +113,17 @@ pub trait Method: Send + Sync {
 
     /// Fresh heads for representations of dimension `dim`.
     fn init(&self, dim: i64, rng: &mut Rng) -> Weights;
+
+    /// Fresh heads for these stages.
+    fn init_for(&self, net: &Part, rng: &mut Rng) -> Weights {
+        self.init(net.dim(), rng)
+    }
+
+    /// # Errors
+    /// When it cannot train these stages: of another kind of encoder, or a part of one.
+    fn check(&self, _net: &Part) -> Result<()> {
+        Ok(())
+    }
 
     /// Makes the teacher, where there is one, a copy of the student in `w`.
     fn teach(&self, _w: &mut Weights) {}
@@ -177,6 +193,8 @@ pub const METHODS: &[Entry] = &[
     emp_ssl::ENTRY,
     simdino::ENTRY,
     tico::ENTRY,
+    mae::ENTRY,
+    i_jepa::ENTRY,
     supcon::ENTRY,
     supervised::ENTRY,
 ];

@@ -17,7 +17,7 @@ pub(super) const ENTRY: Entry = Entry {
     name: "ressl",
     title: "ReSSL",
     paper: "arXiv 2107.09282",
-    recipe: Recipe { optimizer: "sgd", lr: 0.05, weight_decay: 1e-4, augmentation: "simclr" },
+    recipe: Recipe { optimizer: "sgd", lr: 0.05, weight_decay: 1e-4, augmentation: "ressl" },
     build: from_settings::<ReSsl>,
 };
 

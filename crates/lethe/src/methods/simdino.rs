@@ -4,12 +4,12 @@
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-use super::coding_rate::logdet;
+use super::coding_rate::coding_rate_as_is;
 use super::dino::{init_bottleneck, project};
 use super::{Entry, Loss, Method, Recipe, Views, from_settings, teacher, to_settings};
 use crate::encoders::Part;
 use crate::error::Result;
-use crate::nn::{Mode, Weights, matmul, unit_rows};
+use crate::nn::{Mode, Weights, unit_rows};
 use crate::rng::Rng;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -95,13 +95,7 @@ pub fn simdino(student: &[Tensor], teacher: &[Tensor], eps2: f64) -> Result<[Ten
             cosines.push((target * z).sum_dim_intlist([1i64].as_slice(), false, None::<Kind>).mean(None::<Kind>));
         }
     }
-    let rate = |(z, target): (&Tensor, &Tensor)| -> Result<Tensor> {
-        let z = (z + target) / 2.0;
-        // Z'Z and ZZ' share their non-zero eigenvalues, so the smaller one has the same determinant.
-        let gram = if p <= n { matmul(&z.tr(), &z) } else { matmul(&z, &z.tr()) };
-        let identity = Tensor::eye(n.min(p), (z.kind(), z.device()));
-        Ok(0.5 * logdet(&(identity + gram * (p as f64 / (n as f64 * eps2))))?)
-    };
+    let rate = |(z, target): (&Tensor, &Tensor)| -> Result<Tensor> { coding_rate_as_is(&((z + target) / 2.0), eps2) };
     let rates: Vec<Tensor> = student.iter().zip(&teacher).map(rate).collect::<Result<_>>()?;
     let gamma = (p + n) as f64 / (p * n) as f64;
     Ok([Tensor::stack(&cosines, 0).mean(None::<Kind>), gamma * Tensor::stack(&rates, 0).mean(None::<Kind>)])

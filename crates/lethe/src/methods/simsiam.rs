@@ -13,7 +13,7 @@ pub(super) const ENTRY: Entry = Entry {
     name: "simsiam",
     title: "SimSiam",
     paper: "arXiv 2011.10566",
-    recipe: Recipe { optimizer: "sgd", lr: 0.5, weight_decay: 1e-5, augmentation: "byol" },
+    recipe: Recipe { optimizer: "sgd", lr: 0.5, weight_decay: 1e-5, augmentation: "simclr-weak" },
     build: from_settings::<SimSiam>,
 };
 

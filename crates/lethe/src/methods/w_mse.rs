@@ -16,7 +16,7 @@ pub(super) const ENTRY: Entry = Entry {
     name: "w-mse",
     title: "W-MSE",
     paper: "arXiv 2007.06346",
-    recipe: Recipe { optimizer: "adam", lr: 2e-3, weight_decay: 1e-6, augmentation: "simclr" },
+    recipe: Recipe { optimizer: "adam", lr: 2e-3, weight_decay: 1e-6, augmentation: "w-mse" },
     build: from_settings::<WMse>,
 };
 
@@ -79,12 +79,12 @@ fn sub_batches(n: i64, size: i64, draw: u64, device: Device) -> Vec<Tensor> {
     (0..parts).map(|i| order.slice(0, i * n / parts, (i + 1) * n / parts, 1)).collect()
 }
 
-/// Of the projections `[n, p]` of views, each [`whitened`] within the same sub-batches of rows: the mean over the pairs of
-/// views of 2 - 2 cos. The gradient goes through both views, as in the authors' code and lightly; solo-learn
-/// stops that of the second.
+/// Of the projections `[n, p]` of views, each whitened within the same sub-batches of rows: the mean over the pairs of
+/// views of 2 - 2 cos. The gradient goes through both views, as in the authors' code and lightly; solo-learn stops that of
+/// the second. NaN where a sub-batch has no more rows than dimensions.
 ///
 /// # Errors
-/// As [`whitened`].
+/// When libtorch cannot factor a covariance.
 pub fn w_mse(projections: &[Tensor], sub_batches: &[Tensor]) -> Result<Tensor> {
     let whitened = |z: &Tensor| -> Result<Tensor> {
         let parts = sub_batches.iter().map(|rows| whitened(&z.index_select(0, rows)));
@@ -96,10 +96,7 @@ pub fn w_mse(projections: &[Tensor], sub_batches: &[Tensor]) -> Result<Tensor> {
 }
 
 /// Rows `[n, p]` centred and multiplied by the inverse of the Cholesky factor of their covariance, which makes it the
-/// identity; NaN where it has none, as with n <= p.
-///
-/// # Errors
-/// When libtorch cannot factor it.
+/// identity.
 fn whitened(z: &Tensor) -> Result<Tensor> {
     let n = z.size()[0] as f64;
     let centred = z - z.mean_dim([0i64].as_slice(), true, None);

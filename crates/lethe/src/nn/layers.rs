@@ -1,7 +1,7 @@
 //! Layers as functions of an input and the tensors under a name. Weights follow the precision of the activations
 //! (as autocast does), so a network runs in bf16 when its input is bf16; batch-norm keeps its statistics in f32.
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::{Weights, matmul, second_order};
 
@@ -28,14 +28,65 @@ pub fn conv2d(w: &Weights, name: &str, x: &Tensor, stride: i64, padding: i64) ->
     second_order::conv2d(x, &weight, stride, padding)
 }
 
-/// `[n, i]` by `NAME.weight` `[o, i]`, plus `NAME.bias` where there is one.
+/// The same with one kernel a channel, `NAME.weight` `[c, 1, k, k]`, and `NAME.bias`; maps keep their size.
+pub fn depthwise_conv2d(w: &Weights, name: &str, x: &Tensor) -> Tensor {
+    let of = |part: &str| w.get(&format!("{name}.{part}")).to_kind(x.kind());
+    let (weight, bias) = (of("weight"), of("bias"));
+    let padding = weight.size()[2] / 2;
+    x.conv2d(&weight, Some(bias), [1, 1], [padding, padding], [1, 1], weight.size()[0])
+}
+
+/// A convolution of stride `patch` by kernels of that size, `NAME.weight` `[o, c, patch, patch]`, with `NAME.bias`, as a
+/// product of matrices: `[n, c, h, w]` -> `[n, h / patch, w / patch, o]`. What does not fill a patch at the right and at
+/// the bottom is left out, as by the convolution.
+pub fn patch_conv2d(w: &Weights, name: &str, x: &Tensor, patch: i64) -> Tensor {
+    let patches = patches(x, patch).flatten(3, 5);
+    let weight = w.get(&format!("{name}.weight")).to_kind(x.kind()).flatten(1, 3);
+    product(&patches, &weight) + w.get(&format!("{name}.bias")).to_kind(x.kind())
+}
+
+/// `[n, c, h, w]` cut into its whole patches, `[n, rows, columns, c, patch, patch]`.
+pub fn patches(x: &Tensor, patch: i64) -> Tensor {
+    let (n, c, h, w) = x.size4().expect("images are [n, c, h, w]");
+    let (rows, columns) = (h / patch, w / patch);
+    let whole = x.narrow(2, 0, rows * patch).narrow(3, 0, columns * patch);
+    whole.reshape([n, c, rows, patch, columns, patch]).permute([0, 2, 4, 1, 3, 5])
+}
+
+/// `[.., i]` by `NAME.weight` `[o, i]`, plus `NAME.bias` where there is one.
 pub fn linear(w: &Weights, name: &str, x: &Tensor) -> Tensor {
     let weight = w.get(&format!("{name}.weight")).to_kind(x.kind());
-    let y = matmul(x, &weight.tr());
+    let y = product(x, &weight);
     match w.find(&format!("{name}.bias")) {
         Some(bias) => y + bias.to_kind(x.kind()),
         None => y,
     }
+}
+
+/// `[.., i]` by `weight` `[o, i]`, transposed.
+fn product(x: &Tensor, weight: &Tensor) -> Tensor {
+    let mut shape = x.size();
+    if shape.len() == 2 {
+        return matmul(x, &weight.tr());
+    }
+    let rows = x.reshape([-1, weight.size()[1]]);
+    *shape.last_mut().expect("at least two dimensions") = weight.size()[0];
+    matmul(&rows, &weight.tr()).view(shape.as_slice())
+}
+
+const LAYER_NORM_EPS: f64 = 1e-6;
+
+/// Layer normalisation over the last dimension with `NAME.weight` and `NAME.bias`, in f32 or better; the epsilon is that of
+/// timm's vision transformers and of ConvNeXt, not PyTorch's default.
+pub fn layer_norm(w: &Weights, name: &str, x: &Tensor) -> Tensor {
+    let kind = if x.kind() == Kind::Double { Kind::Double } else { Kind::Float };
+    let of = |part: &str| w.get(&format!("{name}.{part}")).to_kind(kind);
+    second_order::layer_norm(&x.to_kind(kind), &of("weight"), &of("bias"), LAYER_NORM_EPS).to_kind(x.kind())
+}
+
+/// x times the normal distribution function of x.
+pub fn gelu(x: &Tensor) -> Tensor {
+    x.gelu("none")
 }
 
 /// Batch normalisation over all but the second dimension, of `[n, d]` or `[n, c, h, w]`. `NAME.weight` and

@@ -1,4 +1,4 @@
-//! Convolution and batch-norm that are cheap to differentiate twice (`csrc/second_order.cpp`).
+//! Convolution, batch-norm and layer-norm that are cheap to differentiate twice, and right when differentiated further (`csrc/second_order.cpp`).
 
 use std::ffi::c_char;
 use std::ptr::null;
@@ -26,6 +26,13 @@ unsafe extern "C" {
         eps: f64,
         error: *mut *mut c_char,
     ) -> *mut C_tensor;
+    fn lethe_layer_norm(
+        x: *const C_tensor,
+        weight: *const C_tensor,
+        bias: *const C_tensor,
+        eps: f64,
+        error: *mut *mut c_char,
+    ) -> *mut C_tensor;
 }
 
 /// `[n, c, h, w]` by `weight` `[o, c, k, k]`.
@@ -47,4 +54,10 @@ pub(super) fn batch_norm(
     checked(|error| unsafe {
         lethe_batch_norm(x.as_ptr(), pointer(weight), pointer(bias), pointer(mean), pointer(var), momentum, eps, error)
     })
+}
+
+/// Layer normalisation over the last dimension.
+pub(super) fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Tensor {
+    // SAFETY: all tensors live through the call, and the function keeps to the contract of `checked`.
+    checked(|error| unsafe { lethe_layer_norm(x.as_ptr(), weight.as_ptr(), bias.as_ptr(), eps, error) })
 }

@@ -188,8 +188,18 @@ pub fn kaiming_normal(shape: &[i64], rng: &mut Rng) -> Tensor {
     parameter(shape, rng, normal)
 }
 
-/// Uniform in +-1/sqrt(fan_in), PyTorch's default for a linear layer and its bias.
-fn uniform_fan_in(shape: &[i64], fan_in: i64, rng: &mut Rng) -> Tensor {
+/// Normal with mean 0.
+pub fn normal(shape: &[i64], deviation: f32, rng: &mut Rng) -> Tensor {
+    parameter(shape, rng, Normal::new(0.0, deviation).expect("a positive deviation"))
+}
+
+/// A parameter whose values are all `value`.
+pub fn constant(shape: &[i64], value: f64) -> Tensor {
+    Tensor::full(shape, value, (Kind::Float, Device::Cpu)).set_requires_grad(true)
+}
+
+/// Uniform in +-1/sqrt(fan_in), PyTorch's default for a linear layer, a convolution and their biases.
+pub fn uniform_fan_in(shape: &[i64], fan_in: i64, rng: &mut Rng) -> Tensor {
     let bound = 1.0 / (fan_in as f32).sqrt();
     parameter(shape, rng, Uniform::new(-bound, bound).expect("a positive bound"))
 }

@@ -15,7 +15,7 @@ use crate::encoders::Part;
 use crate::error::Result;
 use crate::interrupt;
 use crate::methods::{self, Loss, Views};
-use crate::nn::{Gradients, Mode, Weights};
+use crate::nn::{DropPath, Gradients, Mode, Weights};
 use crate::optim::{self, WarmupCosine};
 use crate::progress::Progress;
 use crate::run::{IfThere, Metrics, RunFolder};
@@ -123,6 +123,8 @@ pub fn train(
             let Slope { trained, gradients, loss } = match instead.filter(due) {
                 Some(instead) => (instead.step)(&training.weights, &views)?,
                 None => {
+                    let drop = DropPath::new(config.drop_path, views.draw);
+                    let net = net.dropping(&drop);
                     let loss = method.loss(&net, &training.weights, &views, Mode::Train)?;
                     let gradients = training.weights.gradients(&loss.total, false)?;
                     Slope { trained: training.weights.under(""), gradients, loss }

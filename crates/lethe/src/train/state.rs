@@ -31,7 +31,7 @@ impl Training {
         let mut rng = rng::once(config.seed, Purpose::Init);
         let mut weights = net.init(&mut rng);
         let encoder_names = weights.names().map(str::to_owned).collect();
-        weights.extend(method.init(net.dim(), &mut rng));
+        weights.extend(method.init_for(net, &mut rng));
         method.teach(&mut weights);
         let optimizer = optim::build(&config.optimizer, config.weight_decay)?;
         Ok(Self { weights: weights.to_device(device), optimizer, step: 0, encoder_names, device })

@@ -14,7 +14,7 @@ use tch::{Kind, Tensor};
 use super::Problem;
 use super::others::Given;
 use super::repair::{Batch, Forward, Repair, Step, Training, Trains, given};
-use crate::encoders::Part;
+use crate::encoders::{Part, channel_dim};
 use crate::error::{Error, Result};
 use crate::nn::{Mode, Weights};
 
@@ -99,9 +99,12 @@ fn maps<T>(run: impl FnOnce(&dyn Fn(&Tensor)) -> T) -> Vec<Tensor> {
     maps.into_inner()
 }
 
-/// Mean over images and places of `||u - t||^2`, u and t the unit vectors of two maps `[n, c, h, w]`: 0 to 4.
+/// Mean over images and places of `||u - t||^2`, u and t the unit vectors of two maps `[n, c, h, w]` or of two sets of tokens
+/// `[n, t, c]`: 0 to 4.
 pub fn distance(student: &Tensor, teacher: &Tensor) -> Tensor {
+    let channels = [channel_dim(student)];
     // The bound is for places where all channels are near 0, which have no direction.
-    let unit = |map: &Tensor| map / map.norm_scalaropt_dim(2.0, [1], true).clamp_min(1e-6);
-    (unit(student) - unit(teacher)).square().sum_dim_intlist([1i64].as_slice(), false, None::<Kind>).mean(None::<Kind>)
+    let unit = |map: &Tensor| map / map.norm_scalaropt_dim(2.0, channels, true).clamp_min(1e-6);
+    let square = (unit(student) - unit(teacher)).square();
+    square.sum_dim_intlist(channels.as_slice(), false, None::<Kind>).mean(None::<Kind>)
 }

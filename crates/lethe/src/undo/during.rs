@@ -55,8 +55,9 @@ impl During {
         let settings = Settings { batch_size: config.batch_size, seed: config.seed, ..given };
         settings.check().map_err(|error| error.of("[umm]"))?;
         let encoder = config.encoder_spec().build()?;
-        Part::cut(encoder.as_ref(), &settings.split).map_err(|error| error.of("[umm]"))?;
+        let (_, late) = Part::cut(encoder.as_ref(), &settings.split).map_err(|error| error.of("[umm]"))?;
         let method = (methods::find(&config.method)?.build)(&config.method_settings)?;
+        method.check(&late).map_err(|error| error.of("[umm]"))?;
         Ok(Self { encoder, method, settings })
     }
 

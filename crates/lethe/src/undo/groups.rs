@@ -50,7 +50,7 @@ impl Groups {
 /// For every cluster of images the rows of its views, where the views of the batch stand one after the other.
 fn clusters(early: &[Tensor], net: &Part, k: usize, seed: u64) -> Result<Vec<Tensor>> {
     let device = early[0].device();
-    let pooled: Vec<Tensor> = early.iter().map(|z| net.pool(&z.detach())).collect();
+    let pooled: Vec<Tensor> = early.iter().map(|z| net.pool_input(&z.detach())).collect();
     let mean = Tensor::stack(&pooled, 0).mean_dim([0i64].as_slice(), false, Kind::Double).to_device(Device::Cpu);
     let (n, c) = mean.size2()?;
     let values = Vec::<f64>::try_from(mean.flatten(0, -1))?;

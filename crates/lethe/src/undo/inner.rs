@@ -32,7 +32,7 @@ pub(super) fn cost(settings: &Settings, forward: &Forward) -> f64 {
     forward.late * if settings.beta == 0.0 { 3.0 } else { 6.0 }
 }
 
-/// L_in of the late weights `w` on early features `[n, c, h, w]`.
+/// L_in of the late weights `w` on early features `[n, c, h, w]` or `[n, t, c]`.
 ///
 /// # Errors
 /// When libtorch cannot compute it.

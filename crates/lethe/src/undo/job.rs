@@ -82,16 +82,16 @@ pub fn run(job: &Job) -> Result<Outcome> {
     let encoder = opened.meta.encoder.build()?;
     let split = split::resolve(&Given { checkpoint: job.checkpoint, settings }, encoder.as_ref())?;
     let settings = &Settings { split, ..settings.clone() };
-    Part::cut(encoder.as_ref(), &settings.split)?;
+    let (_, late) = Part::cut(encoder.as_ref(), &settings.split)?;
     let (method_name, mut method) = method_of(&opened, job.method)?;
+    method.check(&late)?;
     let held_out = settings.outer_data.as_deref().map(data::open).transpose()?;
     let dataset = data::open(job.data)?;
     for images in held_out.iter().chain([&dataset]) {
         method.prepare(images.as_ref(), settings.batch_size)?;
     }
     let beside = (find(&settings.repair)?.others)(&Given { checkpoint: job.checkpoint, settings })?;
-    let dim = Part::whole(encoder.as_ref()).dim();
-    let head = head_of(&opened, method_name, method.as_ref(), dim, settings)?;
+    let head = head_of(&opened, method_name, method.as_ref(), &late, settings)?;
     let others = beside
         .iter()
         .map(|path| {
@@ -100,7 +100,7 @@ pub fn run(job: &Job) -> Result<Outcome> {
                 let (found, expected) = (&other.meta.encoder, &opened.meta.encoder);
                 return Err(Error::usage(format!("holds {found}, expected {expected}, as the given one")).at(path));
             }
-            let head = head_of(&other, method_name, method.as_ref(), dim, settings)?;
+            let head = head_of(&other, method_name, method.as_ref(), &late, settings)?;
             Ok(Snapshot { weights: other.encoder.to_device(device), head: head.to_device(device) })
         })
         .collect::<Result<Vec<Snapshot>>>()?;
@@ -267,7 +267,7 @@ fn method_of(opened: &Checkpoint, asked: Option<&str>) -> Result<(&'static str, 
         let names: Vec<&str> = methods::METHODS.iter().map(|entry| entry.name).collect();
         return Err(Error::usage("does not say which method trained it")
             .at(&opened.path)
-            .hint(format!("--method {}", names.join(" or "))));
+            .hint(format!("--method, one of: {}", names.join(", "))));
     };
     let entry = methods::find(name)?;
     let settings = opened.meta.method_settings.clone().filter(|_| known == Some(name)).unwrap_or_default();
@@ -275,8 +275,8 @@ fn method_of(opened: &Checkpoint, asked: Option<&str>) -> Result<(&'static str, 
 }
 
 /// The head of the checkpoint's state, or of a foreign file where it fits; else a new one, which is said.
-fn head_of(opened: &Checkpoint, name: &str, method: &dyn Method, dim: i64, settings: &Settings) -> Result<Weights> {
-    let fresh = method.init(dim, &mut rng::once(settings.seed, Purpose::Init));
+fn head_of(opened: &Checkpoint, name: &str, method: &dyn Method, net: &Part, settings: &Settings) -> Result<Weights> {
+    let fresh = method.init_for(net, &mut rng::once(settings.seed, Purpose::Init));
     if settings.head == Head::New {
         return Ok(fresh);
     }
@@ -289,7 +289,7 @@ fn head_of(opened: &Checkpoint, name: &str, method: &dyn Method, dim: i64, setti
     } else {
         opened.head.as_ref().map(Weights::frozen)
     };
-    if let Some(found) = found.filter(|head| takes_place_of(head, &fresh, dim)) {
+    if let Some(found) = found.filter(|head| takes_place_of(head, &fresh, net.dim())) {
         let mut head = fresh.filter(|name| name.starts_with("memory."));
         head.extend(found);
         return Ok(head);

@@ -61,7 +61,7 @@ pub struct Problem<'a> {
     pub settings: &'a Settings,
     /// The whole encoder of an earlier checkpoint, for the repairs that look at one.
     pub teacher: Option<&'a Weights>,
-    /// Early features `[n, c, h, w]` of a held-out batch, for the outer loss; without it both losses are taken on the
+    /// Early features `[n, c, h, w]` or `[n, t, c]` of a held-out batch, for the outer loss; without it both losses are taken on the
     /// training batch.
     pub held_out: Option<&'a Views>,
 }

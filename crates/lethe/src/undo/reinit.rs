@@ -26,6 +26,6 @@ fn start(subject: &Subject, settings: &Settings, _: &mut Batches) -> Result<Star
     let (_, any) = subject.weights.iter().next().expect("an encoder has weights");
     let (kind, device) = (any.kind(), any.device());
     weights.extend(last.init(&mut rng).frozen().to_kind(kind).to_device(device));
-    let head = subject.method.init(last.dim(), &mut rng).frozen().to_kind(kind).to_device(device);
+    let head = subject.method.init_for(&last, &mut rng).frozen().to_kind(kind).to_device(device);
     Ok(Start { from: Snapshot { weights, head }, cost: 0.0 })
 }

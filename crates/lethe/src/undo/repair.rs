@@ -115,7 +115,7 @@ pub struct Step {
 }
 
 /// Multiply-adds of a forward pass over the views of a batch, of the stages on either side of the split: of convolutions
-/// only, in units that cancel. Heads, losses, optimisers and a method's own teacher are left out.
+/// and products of matrices only, in units that cancel. Heads, losses, optimisers and a method's own teacher are left out.
 #[derive(Debug, Clone, Copy)]
 pub struct Forward {
     pub early: f64,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use lethe::checkpoint::{self, Checkpoint, Meta, State};
-use lethe::encoders::{EncoderSpec, Part, Stem};
+use lethe::encoders::{EncoderSpec, Part, Pool, Stem};
 use lethe::nn::{Mode, Weights};
 use lethe::rng::{Purpose, once};
 use rand::RngExt;
@@ -244,40 +244,114 @@ fn a_full_width_save_has_exactly_torchvisions_keys_and_shapes() {
     }
 }
 
-/// `LETHE_PYTHON` names a Python with torch, torchvision and safetensors: torchvision itself takes our file, strictly,
-/// and computes the features we do.
+fn vit_file(name: &str) -> PathBuf {
+    golden::folder("vit").join(name)
+}
+
+/// The same of timm's vision transformers.
 #[test]
-fn torchvision_itself_takes_a_save() {
-    let Ok(python) = std::env::var("LETHE_PYTHON") else { return };
+fn a_full_width_vit_has_exactly_timms_keys_and_shapes() {
+    let text = std::fs::read_to_string(vit_file("timm-keys.json")).unwrap();
+    let expected: BTreeMap<String, Vec<(String, Vec<i64>)>> = serde_json::from_str(&text).unwrap();
+    assert_eq!(expected.len(), 4);
+    for (timm, shapes) in expected {
+        let (name, patch) = timm.strip_suffix("_224").unwrap().rsplit_once("_patch").unwrap();
+        let spec = EncoderSpec { name: name.replace('_', "-"), patch: patch.parse().ok(), ..EncoderSpec::default() };
+        let spec = spec.resolved(224).unwrap();
+        let encoder = spec.build().unwrap();
+        assert_eq!(encoder.shapes(), shapes, "{timm}");
+        assert_eq!(encoder.spec(), spec);
+    }
+}
+
+#[test]
+fn vision_transformers_of_all_tools_are_recognised() {
+    let spec = EncoderSpec { name: "vit-tiny-w8-d2".into(), patch: Some(4), ..EncoderSpec::default() };
+    let spec = spec.resolved(8).unwrap();
+    let expected = checkpoint::open(&vit_file("timm.pth")).unwrap().encoder;
+    assert_eq!(expected.len(), spec.build().unwrap().shapes().len());
+    for (name, epoch) in [("timm.pth", None), ("dino.pth", Some(300)), ("mae.pth", Some(799)), ("lightly.pth", Some(1))]
+    {
+        let read = checkpoint::open(&vit_file(name)).unwrap_or_else(|error| panic!("{error}"));
+        let meta = Meta { epoch, image_size: Some(8), ..Meta::new(spec.clone()) };
+        assert_eq!(read.meta, meta, "{name}");
+        assert_same(name, &read.encoder, &expected, true);
+        assert!(read.head.is_none(), "{name}");
+    }
+    let scaled = checkpoint::open(&vit_file("timm-scaled.safetensors")).unwrap();
+    assert_eq!(scaled.meta.encoder, EncoderSpec { layer_scale: Some(true), ..spec });
+    let errors = ["fc-norm.pth", "registers.pth"].map(|name| refused(&vit_file(name)));
+    insta::assert_snapshot!(errors.concat(), @r"
+    error: fc-norm.pth: tensor fc_norm.bias is no part of a vision transformer
+      hint: Lethe reads torchvision's resnet18, resnet34, resnet50 and convnext_tiny, timm's vit_tiny, vit_small and vit_base
+    error: registers.pth: tensor reg_token is no part of a vision transformer
+      hint: Lethe reads torchvision's resnet18, resnet34, resnet50 and convnext_tiny, timm's vit_tiny, vit_small and vit_base
+    ");
+}
+
+#[test]
+fn what_a_vit_does_not_tell_is_noted_in_its_file() {
     let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
-    let spec = EncoderSpec::new("resnet18", Stem::Imagenet);
-    let encoder = spec.build().unwrap();
-    let w = encoder.init(&mut once(7, Purpose::Init));
-    let images = random(&[2, 3, 64, 64]);
-    // Running statistics that matter.
-    let _ = Part::whole(encoder.as_ref()).represent(&w, &images, Mode::Train);
-    checkpoint::save(&at("encoder.safetensors"), &Meta::new(spec), &w).unwrap();
-    let features = Part::whole(encoder.as_ref()).represent(&w, &images, Mode::Eval);
-    let case: Weights = [("images".to_owned(), images), ("features".to_owned(), features)].into_iter().collect();
-    checkpoint::write_tensors(&at("case.safetensors"), &case, &BTreeMap::new()).unwrap();
-    let script = "
-import sys, torch, torchvision
+    let (given, out) = (vit_file("mae.pth"), folder.path().join("mae.safetensors"));
+    support::lethe_err(&["convert", support::text(&given), support::text(&out), "--stem", "cifar"], 2);
+    support::lethe_ok(&["convert", support::text(&given), support::text(&out), "--pool", "mean"]);
+    let read = checkpoint::open(&out).unwrap();
+    assert_eq!(read.meta.encoder.to_string(), "vit-tiny-w8-d2 (patch 4, 8 pixels, mean pooling)");
+    assert_eq!(read.meta.image_size, Some(8));
+    assert_same("converted", &read.encoder, &checkpoint::open(&given).unwrap().encoder, true);
+    // A class token and a mean are features of their own.
+    let again = folder.path().join("again.safetensors");
+    checkpoint::save(&again, &read.meta, &read.encoder).unwrap();
+    assert_eq!(checkpoint::open(&again).unwrap().meta, read.meta);
+}
+
+/// `LETHE_PYTHON` names a Python with torch, torchvision, timm and safetensors: they take our files, strictly, and compute
+/// the features we do.
+#[test]
+fn torchvision_and_timm_themselves_take_a_save() {
+    let Ok(python) = std::env::var("LETHE_PYTHON") else { return };
+    let spec = |name: &str| EncoderSpec { name: name.into(), ..EncoderSpec::default() }.resolved(224).unwrap();
+    let mean = EncoderSpec { pool: Some(Pool::Mean), layer_scale: Some(true), ..spec("vit-tiny") };
+    let timm = "timm.create_model('vit_tiny_patch16_224', num_classes=0";
+    for (spec, model) in [
+        (spec("resnet18"), "torchvision.models.resnet18(weights=None)".to_owned()),
+        (spec("convnext-tiny"), "torchvision.models.convnext_tiny(weights=None)".to_owned()),
+        (spec("vit-tiny"), format!("{timm})")),
+        (mean, format!("{timm}, init_values=1e-5, global_pool='avg', fc_norm=False)")),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let encoder = spec.build().unwrap();
+        let w = encoder.init(&mut once(7, Purpose::Init));
+        let images = random(&[2, 3, 224, 224]);
+        // Running statistics that matter.
+        let features = tch::no_grad(|| {
+            let _ = Part::whole(encoder.as_ref()).represent(&w, &images, Mode::Train);
+            Part::whole(encoder.as_ref()).represent(&w, &images, Mode::Eval)
+        });
+        checkpoint::save(&at("encoder.safetensors"), &Meta::new(spec), &w).unwrap();
+        let case: Weights = [("images".to_owned(), images), ("features".to_owned(), features)].into_iter().collect();
+        checkpoint::write_tensors(&at("case.safetensors"), &case, &BTreeMap::new()).unwrap();
+        let script = format!(
+            "
+import sys, timm, torch, torchvision
 from safetensors.torch import load_file
-model = torchvision.models.resnet18(weights=None)
-model.fc = torch.nn.Identity()
+model = {model}
+model.fc = model.classifier = torch.nn.Identity()
 model.load_state_dict(load_file(sys.argv[1]), strict=True)
 case = load_file(sys.argv[2])
 with torch.no_grad():
-    found = model.eval()(case['images'])
+    found = model.eval()(case['images']).flatten(1)
 error = (found - case['features']).abs().max().item()
 print('largest difference', error, 'of', found.abs().max().item())
 assert error < 1e-4 * found.abs().max().item()
-";
-    let paths = [at("encoder.safetensors"), at("case.safetensors")];
-    let output = Command::new(python).arg("-c").arg(script).args(paths).output().expect("LETHE_PYTHON starts");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+"
+        );
+        let paths = [at("encoder.safetensors"), at("case.safetensors")];
+        let output = Command::new(&python).arg("-c").arg(script).args(paths).output().expect("LETHE_PYTHON starts");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{model}: {said}{}", String::from_utf8_lossy(&output.stderr));
+    }
 }
 
 #[test]
@@ -342,12 +416,11 @@ fn files_that_are_no_checkpoint_are_refused_in_a_line() {
       hint: in Python: torch.save(model.state_dict(), FILE)
     error: list.pt: holds a list, not a state dict
       hint: in Python: torch.save(model.state_dict(), FILE)
-    error: vit.pth: holds a vision transformer (blocks.0.attn.qkv.weight), not a ResNet
-      hint: Lethe reads resnet18, resnet34 and resnet50
+    error: vit.pth: tensor pos_embed of a vision transformer is missing
     error: clash.pth: has two tensors named a.b
     error: meta.pth: tensor layer4.0.conv1.weight has no data: it was saved from PyTorch's meta device
-    error: seed.safetensors: holds no ResNet; its 3 tensors begin with n, conv1.weight, bn1.weight
-      hint: Lethe reads resnet18, resnet34 and resnet50
+    error: seed.safetensors: holds no encoder; its 3 tensors begin with n, conv1.weight, bn1.weight
+      hint: Lethe reads torchvision's resnet18, resnet34, resnet50 and convnext_tiny, timm's vit_tiny, vit_small and vit_base
     error: make.py: is not a checkpoint
       hint: expected safetensors or a PyTorch state dict (.pt, .pth, .ckpt)
     ");
@@ -426,7 +499,7 @@ fn the_first_tensor_that_does_not_fit_is_named() {
     error: w.safetensors: holds a ResNet of [3, 2, 2, 2] basic blocks, not resnet18, resnet34 or resnet50
     error: w.safetensors: tensor layer1.0.se.fc1.weight is no part of resnet18-w1 (imagenet stem)
     error: w.safetensors: tensor attnpool.k_proj.weight is no part of a ResNet
-      hint: Lethe reads torchvision's resnet18, resnet34 and resnet50, and such as are named like them
+      hint: Lethe reads torchvision's resnet18, resnet34, resnet50 and convnext_tiny, timm's vit_tiny, vit_small and vit_base
     error: w.safetensors: tensor bn1.weight holds Int, expected Float
     error: w.safetensors: holds several encoders, which begin at conv1, module.conv1
       hint: save the state dict of the one you mean alone
@@ -440,12 +513,13 @@ fn convert_notes_the_stem_that_left_no_trace() {
     let folder = tempfile::tempdir().unwrap();
     let (bare, converted) = (folder.path().join("bare.safetensors"), folder.path().join("converted.safetensors"));
     let read = open("solo-learn.ckpt");
-    checkpoint::save(&bare, &Meta::new(EncoderSpec { stem: Stem::Cifar, ..read.meta.encoder }), &read.encoder).unwrap();
+    checkpoint::save(&bare, &Meta::new(EncoderSpec { stem: Some(Stem::Cifar), ..read.meta.encoder }), &read.encoder)
+        .unwrap();
     let [from, to] = [&bare, &converted].map(|path| support::text(path));
     support::lethe_err(&["convert", from, to, "--stem", "imagenet"], 2);
     assert!(!converted.exists());
     support::lethe_ok(&["convert", from, to, "--stem", "cifar-pad2"]);
-    assert_eq!(checkpoint::open(&converted).unwrap().meta.encoder.stem, Stem::CifarPad2);
+    assert_eq!(checkpoint::open(&converted).unwrap().meta.encoder.stem, Some(Stem::CifarPad2));
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod pretrain;
 mod repairs;
 mod report;
 mod second_order;
+mod transformers;
 mod undo;
 mod undo_sittings;
 mod views;

@@ -1,6 +1,7 @@
 mod contrastive;
-mod multi_crop;
 mod without_negatives;
+mod multi_crop;
+mod masked;
 
 use lethe::encoders::{EncoderSpec, Part, Stem};
 use lethe::methods::{METHODS, Views, byol_distance, find, nt_xent, vicreg};
@@ -9,7 +10,7 @@ use lethe::rng::{Purpose, once};
 use tch::{Device, Kind, Tensor};
 
 use crate::golden;
-use crate::support::small_settings;
+use crate::support::{methods_for_parts, small_settings};
 
 fn assert_value_and_gradients(
     case: &str,
@@ -55,7 +56,7 @@ fn views(seed: f64) -> Views {
 fn every_method_trains_its_parameters_and_only_those() {
     let encoder = EncoderSpec::new("resnet18-w4", Stem::Cifar).build().unwrap();
     let net = Part::whole(encoder.as_ref());
-    for entry in METHODS {
+    for entry in methods_for_parts() {
         let method = (entry.build)(&small_settings(entry.name)).unwrap();
         let mut rng = once(0, Purpose::Init);
         let mut w = net.init(&mut rng);
@@ -78,7 +79,7 @@ fn every_method_takes_early_features_as_it_takes_images() {
     let encoder = EncoderSpec::new("resnet18-w4", Stem::Cifar).build().unwrap();
     let (early, late) = Part::cut(encoder.as_ref(), "stage2").unwrap();
     let whole = Part::whole(encoder.as_ref());
-    for entry in METHODS {
+    for entry in methods_for_parts() {
         let method = (entry.build)(&small_settings(entry.name)).unwrap();
         let mut rng = once(0, Purpose::Init);
         let mut w = whole.init(&mut rng);

@@ -1,4 +1,4 @@
-//! Second derivatives of `nn::conv2d` and `nn::batch_norm` against those of libtorch's own operators.
+//! Second and third derivatives of the layers of `nn` against those of libtorch's own operators.
 
 use lethe::nn::{self, Mode, Weights};
 use tch::{Device, Kind, Tensor};
@@ -128,5 +128,79 @@ fn third_derivatives_agree() {
         let theirs = x.conv2d(of[1], None::<Tensor>, [stride, stride], [padding, padding], [1, 1], 1);
         let what = format!("convolution, kernel {kernel}, stride {stride}");
         assert_near(&third(&ours, &of), &third(&theirs, &of), 1e-11, &what);
+    }
+}
+
+/// Layer normalisation in operators that autograd differentiates as often as asked.
+fn elementary_layer_norm(x: &Tensor, w: &Weights) -> Tensor {
+    let mean = |x: &Tensor| x.mean_dim([-1i64].as_slice(), true, None);
+    let centred = x - mean(x);
+    centred.shallow_clone() / (mean(&centred.square()) + 1e-6).sqrt() * w.get("ln.weight") + w.get("ln.bias")
+}
+
+#[test]
+fn layer_norm_agrees_to_the_third_derivative() {
+    for (shape, turned) in
+        [(vec![6, 5, 8], false), (vec![4, 3, 2, 8], false), (vec![30, 8], false), (vec![6, 5, 8], true)]
+    {
+        for kind in [Kind::Double, Kind::Float] {
+            let mut x = numbers(&shape, kind, 0.2) * 2.0 + 0.5;
+            if turned {
+                x = x.transpose(0, 1).contiguous().transpose(0, 1);
+            }
+            let x = x.set_requires_grad(true);
+            let mut w = Weights::new();
+            for (name, phase) in [("ln.weight", 0.7), ("ln.bias", 1.9)] {
+                w.insert(name, (numbers(&[8], kind, phase) + 1.5).set_requires_grad(true));
+            }
+            let of: Vec<&Tensor> = std::iter::once(&x).chain(w.parameters().map(|(_, t)| t)).collect();
+            // A graph is good for one pass.
+            let ours = || nn::layer_norm(&w, "ln", &x);
+            let theirs = || elementary_layer_norm(&x, &w);
+            let what = format!("{kind:?} {shape:?} turned {turned}");
+            let tolerance = if kind == Kind::Double { 1e-11 } else { 1e-3 };
+            assert_near(&[ours()], &[theirs()], tolerance, &what);
+            assert_near(&gradients(&ours(), &of), &gradients(&theirs(), &of), tolerance, &what);
+            if kind == Kind::Double {
+                assert_near(&third(&ours(), &of), &third(&theirs(), &of), tolerance, &what);
+            }
+        }
+    }
+}
+
+/// A transformer's block and a ConvNeXt's are differentiated twice and thrice: along a line through the weights the
+/// derivative of each order is the difference quotient of the one before.
+#[test]
+fn blocks_can_be_differentiated_thrice() {
+    for family in ["vit-tiny", "convnext-tiny"] {
+        let encoder = crate::support::small_encoder(family);
+        let w = encoder.init(&mut lethe::rng::once(1, lethe::rng::Purpose::Init)).to_kind(Kind::Double);
+        for (name, t) in w.iter().filter(|(name, _)| name.ends_with("layer_scale")) {
+            let _ = (name, tch::no_grad(|| t.shallow_clone().fill_(0.5)));
+        }
+        let images = numbers(&[2, 3, 16, 16], Kind::Double, 0.3);
+        let direction: Vec<Tensor> = w.parameters().map(|(_, t)| numbers(&t.size(), Kind::Double, 0.4) * 0.1).collect();
+        let loss = |w: &Weights| {
+            let z = lethe::encoders::Part::whole(encoder.as_ref()).represent(w, &images, Mode::Train);
+            (z.square() * z.sin()).sum(Kind::Double)
+        };
+        let along = |gradients: &[Tensor]| -> Tensor {
+            gradients.iter().zip(&direction).map(|(g, d)| (g * d).sum(Kind::Double)).reduce(|a, b| a + b).unwrap()
+        };
+        // Derivatives of orders 1 to 3 at w + t d, along d.
+        let derivatives = |t: f64| -> [f64; 3] {
+            let w = w.plus(t, &direction).trainable();
+            let first = along(&w.gradients(&loss(&w), true).unwrap());
+            let second = along(&w.gradients(&first, true).unwrap());
+            let third = along(&w.gradients(&second, false).unwrap());
+            [first, second, third].map(|x| x.double_value(&[]))
+        };
+        let (h, at) = (1e-5, derivatives(0.0));
+        let (before, after) = (derivatives(-h), derivatives(h));
+        for order in [1, 2] {
+            let quotient = (after[order - 1] - before[order - 1]) / (2.0 * h);
+            let error = (quotient - at[order]).abs() / at[order].abs();
+            assert!(error < 1e-4, "{family}, order {}: {} but {quotient}", order + 1, at[order]);
+        }
     }
 }

@@ -31,6 +31,7 @@ pub(crate) fn small_settings(method: &str) -> toml::Table {
         let small = match key.as_str() {
             "queue_size" => 64,                      // the rows of a batch of 32 fit
             key if key.ends_with("output_dim") => 6, // 8 images can be whitened
+            key if ["depth", "heads"].iter().any(|end| key.ends_with(end)) => 2,
             _ => 24,
         };
         if let toml::Value::Integer(size) = value {
@@ -38,6 +39,30 @@ pub(crate) fn small_settings(method: &str) -> toml::Table {
         }
     }
     table
+}
+
+/// A small encoder of a family of `ENCODERS`, for images of 16 pixels.
+pub(crate) fn small_encoder(family: &str) -> Box<dyn lethe::encoders::Encoder> {
+    let parts = if family.starts_with("vit") { "-w16-d3" } else { "-w4" };
+    let spec = lethe::encoders::EncoderSpec { name: format!("{family}{parts}"), ..Default::default() };
+    spec.resolved(16).unwrap().build().unwrap()
+}
+
+/// The methods that can train a cut ResNet.
+pub(crate) fn methods_for_parts() -> impl Iterator<Item = &'static lethe::methods::Entry> {
+    let encoder = small_encoder("resnet18");
+    lethe::methods::METHODS.iter().filter(move |entry| {
+        let (_, late) = lethe::encoders::Part::cut(encoder.as_ref(), "stage2").unwrap();
+        (entry.build)(&toml::Table::new()).unwrap().check(&late).is_ok()
+    })
+}
+
+/// Flags for a small encoder that a method can train.
+pub(crate) fn encoder_flags(method: &str) -> &'static [&'static str] {
+    match methods_for_parts().any(|entry| entry.name == method) {
+        true => &["--encoder", "resnet18-w4"],
+        false => &["--encoder", "vit-tiny-w24-d2", "--patch", "4", "--pool", "mean"],
+    }
 }
 
 /// A configuration that holds them, in a file.

@@ -18,7 +18,7 @@ use lethe::undo::{
 use tch::{Device, Kind, Tensor};
 
 use crate::golden::{assert_close, load, relative_error};
-use crate::support::small_settings;
+use crate::support::{methods_for_parts, small_settings};
 
 const ROUNDING: f64 = 1e-9;
 
@@ -833,7 +833,7 @@ mod switches {
         use lethe::views::{Loader, LoaderSettings, Normalize, Order, augmentation};
         let jpegs = crate::support::jpegs();
         let dataset = lethe::data::open(crate::support::text(&jpegs.join("train"))).unwrap();
-        for entry in methods::METHODS {
+        for entry in methods_for_parts() {
             let mut case = Case::random(entry.name, small_settings(entry.name), Kind::Float, 2);
             let augment = augmentation(entry.recipe.augmentation, 32, Normalize::named("cifar10").unwrap()).unwrap();
             let settings = LoaderSettings { batch_size: 32, order: Order::Shuffled, ..LoaderSettings::default() };
@@ -873,7 +873,7 @@ mod the_loop {
 
     #[test]
     fn every_method_and_hypergradient_runs_in_both_precisions() {
-        for entry in methods::METHODS {
+        for entry in methods_for_parts() {
             for hypergradient in hypergradient::HYPERGRADIENTS {
                 for kind in [Kind::Float, Kind::Double] {
                     let case = Case::random(entry.name, small_settings(entry.name), kind, 8);

@@ -178,22 +178,34 @@ fn warm_ups_are_over_where_pre_training_is() {
     }
 }
 
-/// At 70 pixels the recipe of SwAV has six local views of 30.
-#[test]
-fn multi_crop_goes_from_pre_training_to_a_repair_and_a_diagnosis() {
+/// From pre-training to a repair and a diagnosis. At 70 pixels the recipe of DINO has eight local views of 30, and that of
+/// SwAV six.
+fn multi_crop_goes_all_the_way(method: &str) {
     let folder = temp_dir();
-    let [run, undone, report] = ["run", "undone", "report"].map(|name| folder.path().join(name));
-    let data = "shapes:n=40,size=70";
-    let small = ["--batch-size", "20", "--threads", "1"];
-    let settings = ["--encoder", "resnet18-w2", "--stem", "imagenet", "--epochs", "1"];
+    let run = folder.path().join(method);
+    let data = "shapes:n=48,size=70";
+    let settings = ["--encoder", "resnet18-w2", "--stem", "imagenet", "--batch-size", "16", "--epochs", "1"];
     let pretrain =
-        ["pretrain", "--method", "swav", "--config", small_head("swav"), "--data", data, "--out", text(&run)];
-    lethe_ok(&[&pretrain, &small[..], &settings].concat());
+        ["pretrain", "--method", method, "--config", small_head(method), "--data", data, "--out", text(&run)];
+    lethe_ok(&[&pretrain, &settings[..]].concat());
     let checkpoint = run.join("checkpoints/epoch-0001.safetensors");
+    let undone = folder.path().join(format!("{method}-undone"));
     let undo = ["undo", text(&checkpoint), "--data", data, "--out", text(&undone), "--epochs", "1"];
-    lethe_ok(&[&undo[..], &small, &["--groups", "kmeans:3"]].concat());
-    let diagnose = ["diagnose", text(&checkpoint), "--data", data, "--out", text(&report), "--fisher"];
-    lethe_ok(&[&diagnose[..], &small].concat());
+    lethe_ok(&[&undo[..], &["--batch-size", "16", "--groups", "kmeans:3"]].concat());
+    let report = folder.path().join(format!("{method}-report"));
+    let unseen = "shapes:n=48,size=70,seed=9";
+    let diagnose = ["diagnose", text(&run), "--data", data, "--unseen", unseen, "--out", text(&report), "--fisher"];
+    lethe_ok(&[&diagnose[..], &["--batch-size", "16"]].concat());
+}
+
+#[test]
+fn multi_crop_goes_all_the_way_with_dino() {
+    multi_crop_goes_all_the_way("dino");
+}
+
+#[test]
+fn multi_crop_goes_all_the_way_with_swav() {
+    multi_crop_goes_all_the_way("swav");
 }
 
 #[test]

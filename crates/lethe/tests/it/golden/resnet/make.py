@@ -17,6 +17,7 @@ CASES = {
     "resnet50": (torchvision.models.resnet50, None),
     # As solo-learn builds it for CIFAR (solo/methods/base.py).
     "resnet18-cifar-pad2": (torchvision.models.resnet18, 2),
+    "resnet50-cifar": (torchvision.models.resnet50, 1),
 }
 
 
