@@ -12,7 +12,7 @@ use crate::rng::Rng;
 pub enum Memory {
     /// Its new value.
     Value { name: &'static str, value: Tensor },
-    /// Rows for a [`queue`], in the place of the oldest; no more than it holds.
+    /// Rows for a `queue`, in the place of the oldest; no more than it holds.
     Rows { name: &'static str, rows: Tensor },
 }
 
