@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-use super::{Entry, Loss, Method, Recipe, Views, from_settings, full_precision, heads, to_settings};
+use super::{Entry, Loss, Method, Recipe, Views, from_settings, heads, to_settings};
 use crate::encoders::Part;
 use crate::error::Result;
 use crate::nn::{self, Mode, Weights, matmul};
@@ -47,7 +47,6 @@ impl Method for BarlowTwins {
 
     fn loss(&self, net: &Part, w: &Weights, views: &Views, mode: Mode) -> Result<Loss> {
         let (representations, projections) = heads::project(net, w, &views.inputs, mode);
-        let projections: Vec<Tensor> = projections.iter().map(full_precision).collect();
         let [invariance, redundancy] = barlow_twins(&projections[0], &projections[1]);
         let total = self.scale_loss * (&invariance + self.redundancy_weight * &redundancy);
         let terms = vec![("invariance", invariance), ("redundancy", redundancy)];

@@ -53,17 +53,11 @@ impl Method for Byol {
 
     fn loss(&self, net: &Part, w: &Weights, views: &Views, mode: Mode) -> Result<Loss> {
         let targets = teacher::projections(net, w, views, mode);
-        let (representations, projections) = heads::project(net, w, &views.inputs, mode);
+        let (representations, projections) = heads::project_as_is(net, w, &views.inputs, mode);
         let predict = |z: &Tensor| full_precision(&heads::forward(w, "predictor", z, mode));
         let total = distance(&predict(&projections[0]), &targets[1]) + distance(&predict(&projections[1]), &targets[0]);
         let projections = projections.iter().map(full_precision).collect();
-        Ok(Loss {
-            terms: vec![("regression", total.shallow_clone())],
-            total,
-            representations,
-            projections,
-            memory: Vec::new(),
-        })
+        Ok(Loss::of("regression", total, representations, projections))
     }
 
     fn after_step(&self, w: &Weights, progress: f64) {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Reduction, Tensor};
 
 use super::coding_rate::logdet;
-use super::{Entry, Loss, Memory, Method, Recipe, Views, from_settings, full_precision, heads, to_settings};
+use super::{Entry, Loss, Memory, Method, Recipe, Views, from_settings, heads, to_settings};
 use crate::encoders::Part;
 use crate::error::Result;
 use crate::nn::{Mode, Weights, matmul, unit_rows};
@@ -68,7 +68,7 @@ impl Method for CorInfoMax {
 
     fn loss(&self, net: &Part, w: &Weights, views: &Views, mode: Mode) -> Result<Loss> {
         let (representations, projections) = heads::project(net, w, &views.inputs, mode);
-        let projections: Vec<Tensor> = projections.iter().map(|z| unit_rows(&full_precision(z))).collect();
+        let projections: Vec<Tensor> = projections.iter().map(unit_rows).collect();
         let similarity = projections[0].mse_loss(&projections[1], Reduction::Mean);
         let mut memory = Vec::new();
         let mut spreads = Vec::new();

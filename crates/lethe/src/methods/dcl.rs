@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-use super::{Entry, Loss, Method, Recipe, Views, from_settings, full_precision, heads, to_settings};
+use super::{Entry, Loss, Method, Recipe, Views, from_settings, heads, to_settings};
 use crate::encoders::Part;
 use crate::error::Result;
 use crate::nn::{Mode, Weights, matmul, unit_rows};
@@ -89,9 +89,8 @@ fn projector(dim: i64, hidden: i64, output: i64) -> Vec<heads::Layer> {
 
 fn loss(net: &Part, w: &Weights, views: &Views, mode: Mode, of: impl Fn(&Tensor, &Tensor) -> Tensor) -> Loss {
     let (representations, projections) = heads::project(net, w, &views.inputs, mode);
-    let projections: Vec<Tensor> = projections.iter().map(full_precision).collect();
     let total = of(&projections[0], &projections[1]);
-    Loss { terms: vec![("dcl", total.shallow_clone())], total, representations, projections, memory: Vec::new() }
+    Loss::of("dcl", total, representations, projections)
 }
 
 /// DCL of two views' projections `[n, p]`: the mean over the 2n views of -w_i s_i + ln sum exp s, with s_i the cosine

@@ -1,7 +1,6 @@
 //! DINO (Caron et al. 2021, arXiv 2104.14294): small and large views of the student predict what a teacher, centred and
 //! sharpened, says of the large ones.
 
-use rand_distr::{Distribution, Normal};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
@@ -100,11 +99,8 @@ impl Method for Dino {
         let mean = Tensor::cat(&said, 0).mean_dim([0i64].as_slice(), false, None::<Kind>);
         let value = CENTRE_MOMENTUM * centre + (1.0 - CENTRE_MOMENTUM) * mean;
         Ok(Loss {
-            terms: vec![("cross_entropy", total.shallow_clone())],
-            total,
-            representations,
-            projections,
             memory: vec![Memory::Value { name: "centre", value }],
+            ..Loss::of("cross_entropy", total, representations, projections)
         })
     }
 
@@ -135,13 +131,11 @@ pub(super) fn init_bottleneck([dim, hidden, output]: [i64; 3], batch_norm: bool,
         layers.push(Gelu);
     }
     layers.push(Linear { input: hidden, output });
-    let normal = Normal::new(0.0, 0.02f32).expect("a positive deviation");
     let mut w = heads::init("projector", &layers, rng);
     let matrices: Vec<String> = w.iter().filter(|(_, t)| t.dim() == 2).map(|(name, _)| name.to_owned()).collect();
     for name in matrices {
         let shape = w.get(&name).size();
-        let values: Vec<f32> = normal.sample_iter(&mut *rng).take(shape.iter().product::<i64>() as usize).collect();
-        w.insert(name.clone(), Tensor::from_slice(&values).view(shape.as_slice()).set_requires_grad(true));
+        w.insert(name.clone(), nn::normal(&shape, 0.02, rng));
         let bias = name.replace("weight", "bias");
         w.insert(bias.clone(), w.get(&bias).detach().zeros_like().set_requires_grad(true));
     }
@@ -152,7 +146,7 @@ pub(super) fn init_bottleneck([dim, hidden, output]: [i64; 3], batch_norm: bool,
 pub(super) fn project(net: &Part, w: &Weights, inputs: &[Tensor], mode: Mode) -> (Vec<Tensor>, Vec<Tensor>) {
     let both = |x: &Tensor| {
         let r = net.represent(w, x, mode);
-        let z = full_precision(&heads::forward_by(w, "projector", &r, mode, |x| x.gelu("none")));
+        let z = full_precision(&heads::forward_by(w, "projector", &r, mode, nn::gelu));
         (r, z)
     };
     inputs.iter().map(both).unzip()

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use super::coding_rate::coding_rate;
-use super::{Entry, Loss, Method, Recipe, Views, from_settings, full_precision, heads, to_settings};
+use super::{Entry, Loss, Method, Recipe, Views, from_settings, heads, to_settings};
 use crate::encoders::Part;
 use crate::error::Result;
 use crate::nn::{Mode, Weights, unit_rows};
@@ -49,7 +49,6 @@ impl Method for EmpSsl {
 
     fn loss(&self, net: &Part, w: &Weights, views: &Views, mode: Mode) -> Result<Loss> {
         let (representations, projections) = heads::project(net, w, &views.inputs, mode);
-        let projections: Vec<Tensor> = projections.iter().map(full_precision).collect();
         let [similarity, rate] = emp_ssl(&projections, self.eps2)?;
         let total = -self.similarity_weight * &similarity - &rate;
         let terms = vec![("similarity", similarity), ("coding_rate", rate)];

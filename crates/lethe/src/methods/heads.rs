@@ -2,6 +2,7 @@
 
 use tch::Tensor;
 
+use super::full_precision;
 use crate::encoders::Part;
 use crate::nn::{self, Mode, Weights};
 use crate::rng::Rng;
@@ -87,8 +88,14 @@ pub fn forward_by(w: &Weights, prefix: &str, x: &Tensor, mode: Mode, activation:
     })
 }
 
-/// Representations `[n, d]` and projections `[n, p]` of every view by the weights `w`, in the network's precision.
+/// Representations `[n, d]` and projections `[n, p]` of every view by the weights `w`, the latter in f32 or better.
 pub(super) fn project(net: &Part, w: &Weights, inputs: &[Tensor], mode: Mode) -> (Vec<Tensor>, Vec<Tensor>) {
+    let (representations, projections) = project_as_is(net, w, inputs, mode);
+    (representations, projections.iter().map(full_precision).collect())
+}
+
+/// The same in the network's precision, for a head that follows.
+pub(super) fn project_as_is(net: &Part, w: &Weights, inputs: &[Tensor], mode: Mode) -> (Vec<Tensor>, Vec<Tensor>) {
     inputs
         .iter()
         .map(|x| {

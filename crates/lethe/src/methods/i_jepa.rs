@@ -215,8 +215,7 @@ impl Method for IJepa {
             projections.push(features.narrow(0, 0, images.size()[0]).flatten(1, 2));
         }
         let total = Tensor::stack(&distances, 0).mean(None::<Kind>);
-        let terms = vec![("prediction", total.shallow_clone())];
-        Ok(Loss { terms, total, representations, projections, memory: Vec::new() })
+        Ok(Loss::of("prediction", total, representations, projections))
     }
 
     fn after_step(&self, w: &Weights, progress: f64) {

@@ -122,7 +122,6 @@ impl Method for Mae {
             projections.push(pixels.flatten(1, 2));
         }
         let total = Tensor::stack(&errors, 0).mean(None::<Kind>);
-        let terms = vec![("reconstruction", total.shallow_clone())];
-        Ok(Loss { terms, total, representations, projections, memory: Vec::new() })
+        Ok(Loss::of("reconstruction", total, representations, projections))
     }
 }

@@ -79,7 +79,7 @@ impl Method for Mec {
 
     fn loss(&self, net: &Part, w: &Weights, views: &Views, mode: Mode) -> Result<Loss> {
         let targets = teacher::projections(net, w, views, mode);
-        let (representations, projections) = heads::project(net, w, &views.inputs, mode);
+        let (representations, projections) = heads::project_as_is(net, w, &views.inputs, mode);
         let predict = |z: &Tensor| full_precision(&heads::forward(w, "predictor", z, mode));
         let predictions: Vec<Tensor> = projections.iter().map(predict).collect();
         let (m, d) = targets[0].size2()?;

@@ -4,7 +4,7 @@
 use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
-use crate::nn::{Weights, unit_rows};
+use crate::nn::{self, Weights, unit_rows};
 use crate::rng::Rng;
 
 /// A change of the buffer `memory.NAME`.
@@ -27,10 +27,8 @@ impl Memory {
 
 /// A ring of `length` random rows of unit length: `memory.NAME` `[length, p]`, and where the next row goes.
 pub(super) fn queue(name: &str, length: i64, p: i64, rng: &mut Rng) -> Weights {
-    let normal = rand_distr::StandardNormal;
-    let values: Vec<f32> = rand_distr::Distribution::sample_iter(normal, rng).take((length * p) as usize).collect();
     let mut w = Weights::new();
-    w.insert(format!("memory.{name}"), unit_rows(&Tensor::from_slice(&values).view([length, p])));
+    w.insert(format!("memory.{name}"), unit_rows(&nn::normal(&[length, p], 1.0, rng).detach()));
     w.insert(format!("memory.{name}.next"), Tensor::zeros([1], (Kind::Int64, Device::Cpu)));
     w
 }

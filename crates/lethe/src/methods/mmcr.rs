@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-use super::{Entry, Loss, Method, Recipe, Views, from_settings, full_precision, heads, to_settings};
+use super::{Entry, Loss, Method, Recipe, Views, from_settings, heads, to_settings};
 use crate::encoders::Part;
 use crate::error::Result;
 use crate::nn::{Mode, Weights, unit_rows};
@@ -46,15 +46,8 @@ impl Method for Mmcr {
 
     fn loss(&self, net: &Part, w: &Weights, views: &Views, mode: Mode) -> Result<Loss> {
         let (representations, projections) = heads::project(net, w, &views.inputs, mode);
-        let projections: Vec<Tensor> = projections.iter().map(full_precision).collect();
         let total = mmcr(&projections, self.local_weight);
-        Ok(Loss {
-            terms: vec![("mmcr", total.shallow_clone())],
-            total,
-            representations,
-            projections,
-            memory: Vec::new(),
-        })
+        Ok(Loss::of("mmcr", total, representations, projections))
     }
 }
 

@@ -4,9 +4,7 @@
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Reduction, Tensor};
 
-use super::{
-    Entry, Loss, Memory, Method, Recipe, Views, from_settings, full_precision, heads, memory, teacher, to_settings,
-};
+use super::{Entry, Loss, Memory, Method, Recipe, Views, from_settings, heads, memory, teacher, to_settings};
 use crate::data::Dataset;
 use crate::encoders::Part;
 use crate::error::Result;
@@ -76,7 +74,6 @@ impl Method for MoCoV2 {
     fn loss(&self, net: &Part, w: &Weights, views: &Views, mode: Mode) -> Result<Loss> {
         let keys = teacher::projections(net, w, views, mode);
         let (representations, projections) = heads::project(net, w, &views.inputs, mode);
-        let projections: Vec<Tensor> = projections.iter().map(full_precision).collect();
         let contrast = |view: usize| {
             let other = 1 - view;
             let queue = w.get(&format!("memory.{}", QUEUES[other]));
@@ -84,7 +81,7 @@ impl Method for MoCoV2 {
         };
         let total = (contrast(0) + contrast(1)) / 2.0;
         let memory = QUEUES.iter().zip(&keys).map(|(&name, key)| Memory::Rows { name, rows: unit_rows(key) }).collect();
-        Ok(Loss { terms: vec![("info_nce", total.shallow_clone())], total, representations, projections, memory })
+        Ok(Loss { memory, ..Loss::of("info_nce", total, representations, projections) })
     }
 
     fn after_step(&self, w: &Weights, progress: f64) {

@@ -77,16 +77,10 @@ impl Method for MoCoV3 {
 
     fn loss(&self, net: &Part, w: &Weights, views: &Views, mode: Mode) -> Result<Loss> {
         let keys = teacher::projections(net, w, views, mode);
-        let (representations, projections) = heads::project(net, w, &views.inputs, mode);
+        let (representations, projections) = heads::project_as_is(net, w, &views.inputs, mode);
         let query = |view: usize| full_precision(&heads::forward(w, "predictor", &projections[view], mode));
         let total = contrast(&query(0), &keys[1], self.temperature) + contrast(&query(1), &keys[0], self.temperature);
-        Ok(Loss {
-            terms: vec![("contrast", total.shallow_clone())],
-            total,
-            representations,
-            projections: projections.iter().map(full_precision).collect(),
-            memory: Vec::new(),
-        })
+        Ok(Loss::of("contrast", total, representations, projections.iter().map(full_precision).collect()))
     }
 
     fn after_step(&self, w: &Weights, progress: f64) {

@@ -84,6 +84,11 @@ pub struct Loss {
 }
 
 impl Loss {
+    /// Of a single term, with nothing to remember.
+    fn of(term: &'static str, total: Tensor, representations: Vec<Tensor>, projections: Vec<Tensor>) -> Self {
+        Self { terms: vec![(term, total.shallow_clone())], total, representations, projections, memory: Vec::new() }
+    }
+
     /// The same numbers, cut from any graph.
     pub fn detach(&self) -> Loss {
         let cut = |tensors: &[Tensor]| tensors.iter().map(Tensor::detach).collect();

@@ -60,7 +60,7 @@ impl Method for NnClr {
 
     fn loss(&self, net: &Part, w: &Weights, views: &Views, mode: Mode) -> Result<Loss> {
         let support = w.get("memory.support");
-        let (representations, projections) = heads::project(net, w, &views.inputs, mode);
+        let (representations, projections) = heads::project_as_is(net, w, &views.inputs, mode);
         let prediction = |view: usize| full_precision(&heads::forward(w, "predictor", &projections[view], mode));
         let predictions = [prediction(0), prediction(1)];
         let projections: Vec<Tensor> = projections.iter().map(full_precision).collect();
@@ -71,11 +71,8 @@ impl Method for NnClr {
         let total = (contrast(0) + contrast(1)) / 2.0;
         let rows = unit_rows(&projections[0].detach());
         Ok(Loss {
-            terms: vec![("nnclr", total.shallow_clone())],
-            total,
-            representations,
-            projections,
             memory: vec![Memory::Rows { name: "support", rows }],
+            ..Loss::of("nnclr", total, representations, projections)
         })
     }
 }

@@ -4,9 +4,7 @@
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-use super::{
-    Entry, Loss, Method, Recipe, Views, from_settings, full_precision, heads, own_of_batch, teacher, to_settings,
-};
+use super::{Entry, Loss, Method, Recipe, Views, from_settings, heads, own_of_batch, teacher, to_settings};
 use crate::encoders::Part;
 use crate::error::Result;
 use crate::nn::{Mode, Weights, matmul, unit_rows};
@@ -64,7 +62,6 @@ impl Method for Relic {
     fn loss(&self, net: &Part, w: &Weights, views: &Views, mode: Mode) -> Result<Loss> {
         let keys = teacher::projections(net, w, views, mode);
         let (representations, projections) = heads::project(net, w, &views.inputs, mode);
-        let projections: Vec<Tensor> = projections.iter().map(full_precision).collect();
         let [contrast, invariance] = relic([&projections[0], &projections[1]], [&keys[0], &keys[1]], self.temperature);
         let total = &contrast + self.alpha * &invariance;
         let terms = vec![("contrast", contrast), ("invariance", invariance)];

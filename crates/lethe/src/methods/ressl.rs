@@ -4,9 +4,7 @@
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-use super::{
-    Entry, Loss, Memory, Method, Recipe, Views, from_settings, full_precision, heads, memory, teacher, to_settings,
-};
+use super::{Entry, Loss, Memory, Method, Recipe, Views, from_settings, heads, memory, teacher, to_settings};
 use crate::data::Dataset;
 use crate::encoders::Part;
 use crate::error::Result;
@@ -79,16 +77,12 @@ impl Method for ReSsl {
         let (of_teacher, key) = teacher::project(net, w, weak, mode);
         representations.extend(of_teacher);
         projections.extend(key);
-        let projections: Vec<Tensor> = projections.iter().map(full_precision).collect();
         let temperatures = [self.temperature_q, self.temperature_k];
         let total = relation(&projections[0], &projections[1], w.get("memory.queue"), temperatures);
         let rows = unit_rows(&projections[1]);
         Ok(Loss {
-            terms: vec![("relation", total.shallow_clone())],
-            total,
-            representations,
-            projections,
             memory: vec![Memory::Rows { name: "queue", rows }],
+            ..Loss::of("relation", total, representations, projections)
         })
     }
 

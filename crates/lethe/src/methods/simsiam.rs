@@ -45,20 +45,14 @@ impl Method for SimSiam {
     }
 
     fn loss(&self, net: &Part, w: &Weights, views: &Views, mode: Mode) -> Result<Loss> {
-        let (representations, projections) = heads::project(net, w, &views.inputs, mode);
+        let (representations, projections) = heads::project_as_is(net, w, &views.inputs, mode);
         let predict = |z: &Tensor| full_precision(&heads::forward(w, "predictor", z, mode));
         let predictions: Vec<Tensor> = projections.iter().map(predict).collect();
         let projections: Vec<Tensor> = projections.iter().map(full_precision).collect();
         let total = (negative_cosine(&predictions[0], &projections[1])
             + negative_cosine(&predictions[1], &projections[0]))
             / 2.0;
-        Ok(Loss {
-            terms: vec![("negative_cosine", total.shallow_clone())],
-            total,
-            representations,
-            projections,
-            memory: Vec::new(),
-        })
+        Ok(Loss::of("negative_cosine", total, representations, projections))
     }
 }
 

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-use super::{Entry, Loss, Method, Recipe, Views, expect_labels, from_settings, full_precision, heads, to_settings};
+use super::{Entry, Loss, Method, Recipe, Views, expect_labels, from_settings, heads, to_settings};
 use crate::data::Dataset;
 use crate::encoders::Part;
 use crate::error::Result;
@@ -52,15 +52,8 @@ impl Method for SupCon {
     fn loss(&self, net: &Part, w: &Weights, views: &Views, mode: Mode) -> Result<Loss> {
         let labels = expect_labels(ENTRY.name, views.labels.as_ref())?;
         let (representations, projections) = heads::project(net, w, &views.inputs, mode);
-        let projections: Vec<Tensor> = projections.iter().map(full_precision).collect();
         let total = supcon(&projections[0], &projections[1], labels, self.temperature);
-        Ok(Loss {
-            terms: vec![("supcon", total.shallow_clone())],
-            total,
-            representations,
-            projections,
-            memory: Vec::new(),
-        })
+        Ok(Loss::of("supcon", total, representations, projections))
     }
 }
 

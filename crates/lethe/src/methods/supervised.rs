@@ -54,13 +54,7 @@ impl Method for Supervised {
         let classify = |r| full_precision(&nn::linear(w, "classifier", r));
         let logits: Vec<Tensor> = representations.iter().map(classify).collect();
         let total = classification(&logits, labels)?;
-        Ok(Loss {
-            terms: vec![("cross_entropy", total.shallow_clone())],
-            total,
-            representations,
-            projections: logits,
-            memory: Vec::new(),
-        })
+        Ok(Loss::of("cross_entropy", total, representations, logits))
     }
 }
 

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-use super::{Entry, Loss, Memory, Method, Recipe, Views, from_settings, full_precision, heads, memory, to_settings};
+use super::{Entry, Loss, Memory, Method, Recipe, Views, from_settings, heads, memory, to_settings};
 use crate::data::Dataset;
 use crate::encoders::Part;
 use crate::error::Result;
@@ -80,7 +80,6 @@ impl Method for SwAv {
 
     fn loss(&self, net: &Part, w: &Weights, views: &Views, mode: Mode) -> Result<Loss> {
         let (representations, projections) = heads::project(net, w, &views.inputs, mode);
-        let projections: Vec<Tensor> = projections.iter().map(full_precision).collect();
         let prototypes = w.get("prototypes.weight");
         let frozen = views.epoch < f64::from(self.freeze_prototypes_epochs);
         let prototypes = if frozen { prototypes.detach() } else { prototypes.shallow_clone() };
@@ -104,11 +103,8 @@ impl Method for SwAv {
         let rows = |(z, name): (&Tensor, &'static str)| Memory::Rows { name, rows: z.detach() };
         let queues = if self.queue_size > 0 { QUEUES.as_slice() } else { &[] };
         Ok(Loss {
-            terms: vec![("swapped_prediction", total.shallow_clone())],
-            total,
-            representations,
-            projections,
             memory: units.iter().zip(queues.iter().copied()).map(rows).collect(),
+            ..Loss::of("swapped_prediction", total, representations, projections)
         })
     }
 

@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use super::{Views, full_precision, heads};
+use super::{Views, heads};
 use crate::encoders::Part;
 use crate::nn::{Mode, Weights};
 
@@ -23,7 +23,7 @@ pub(super) fn project(net: &Part, w: &Weights, inputs: &[Tensor], mode: Mode) ->
 
 /// The teacher's projections `[n, p]` of every view, as constants.
 pub(super) fn projections(net: &Part, w: &Weights, views: &Views, mode: Mode) -> Vec<Tensor> {
-    project(net, w, &views.inputs, mode).1.iter().map(full_precision).collect()
+    project(net, w, &views.inputs, mode).1
 }
 
 /// `base` at the start, rising to `end` along a cosine.

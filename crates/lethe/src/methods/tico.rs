@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use super::{Entry, Loss, Memory, Method, Recipe, Views, from_settings, full_precision, heads, teacher, to_settings};
+use super::{Entry, Loss, Memory, Method, Recipe, Views, from_settings, heads, teacher, to_settings};
 use crate::encoders::Part;
 use crate::error::Result;
 use crate::nn::{Mode, Weights, matmul, unit_rows};
@@ -58,7 +58,6 @@ impl Method for TiCo {
     fn loss(&self, net: &Part, w: &Weights, views: &Views, mode: Mode) -> Result<Loss> {
         let targets = teacher::projections(net, w, views, mode);
         let (representations, projections) = heads::project(net, w, &views.inputs, mode);
-        let projections: Vec<Tensor> = projections.iter().map(full_precision).collect();
         // Both directions as one batch of 2n rows.
         let z = Tensor::cat(&[&projections[0], &projections[1]], 0);
         let target = Tensor::cat(&[&targets[1], &targets[0]], 0);

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Reduction, Tensor};
 
-use super::{Entry, Loss, Method, Recipe, Views, from_settings, full_precision, heads, to_settings};
+use super::{Entry, Loss, Method, Recipe, Views, from_settings, heads, to_settings};
 use crate::encoders::Part;
 use crate::error::Result;
 use crate::nn::{Mode, Weights, matmul};
@@ -53,7 +53,6 @@ impl Method for VicReg {
 
     fn loss(&self, net: &Part, w: &Weights, views: &Views, mode: Mode) -> Result<Loss> {
         let (representations, projections) = heads::project(net, w, &views.inputs, mode);
-        let projections: Vec<Tensor> = projections.iter().map(full_precision).collect();
         let [invariance, variance, covariance] = vicreg(&projections[0], &projections[1]);
         let total = self.invariance_weight * &invariance
             + self.variance_weight * &variance

@@ -5,7 +5,7 @@ use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use super::{Entry, Loss, Method, Recipe, Views, byol, from_settings, full_precision, heads, to_settings};
+use super::{Entry, Loss, Method, Recipe, Views, byol, from_settings, heads, to_settings};
 use crate::data::Dataset;
 use crate::encoders::Part;
 use crate::error::{Error, Result};
@@ -56,17 +56,10 @@ impl Method for WMse {
 
     fn loss(&self, net: &Part, w: &Weights, views: &Views, mode: Mode) -> Result<Loss> {
         let (representations, projections) = heads::project(net, w, &views.inputs, mode);
-        let projections: Vec<Tensor> = projections.iter().map(full_precision).collect();
         let n = projections[0].size()[0];
         let sub_batches = sub_batches(n, self.whitening_size, views.draw, projections[0].device());
         let total = w_mse(&projections, &sub_batches)?;
-        Ok(Loss {
-            terms: vec![("w_mse", total.shallow_clone())],
-            total,
-            representations,
-            projections,
-            memory: Vec::new(),
-        })
+        Ok(Loss::of("w_mse", total, representations, projections))
     }
 }
 
