@@ -16,10 +16,14 @@ pub(crate) fn by_seed(results: &Results, plan: &Plan, base: &str, repair: &str, 
     plan.seeds.iter().filter_map(|&seed| Some((seed, value(seed)?))).collect()
 }
 
-/// `first` less `second`, over the seeds that have both.
+/// `first` less `second`, of every seed that has both.
+fn differences(first: &BTreeMap<u64, f64>, second: &BTreeMap<u64, f64>) -> Vec<f64> {
+    first.iter().filter_map(|(seed, value)| Some(value - second.get(seed)?)).collect()
+}
+
+/// What these [`differences`] say; nothing of fewer than two.
 pub(crate) fn difference(first: &BTreeMap<u64, f64>, second: &BTreeMap<u64, f64>) -> Option<Difference> {
-    let differences: Vec<f64> = first.iter().filter_map(|(seed, value)| Some(value - second.get(seed)?)).collect();
-    paired(&differences)
+    paired(&differences(first, second))
 }
 
 pub(crate) fn mean(values: &BTreeMap<u64, f64>) -> Option<f64> {
@@ -78,8 +82,10 @@ fn of_base(plan: &Plan, results: &Results, base: &Base) -> String {
     };
     comparisons.retain(|pair| pair.iter().all(|repair| has_cells(repair)));
     // The frozen stages stay as they are.
-    let changes =
-        |outcome: &String| comparisons.iter().any(|[first, second]| of(first, outcome) != of(second, outcome));
+    let changes = |outcome: &String| {
+        let of = |[first, second]: &[&str; 2]| differences(&of(first, outcome), &of(second, outcome));
+        comparisons.iter().flat_map(of).any(|change| change != 0.0)
+    };
     let mut text = format!("\n### {}\n", base.name);
     for part in ["memorisation", "accuracy"] {
         let outcomes: Vec<String> = outcomes(results, base, part).into_iter().filter(changes).collect();
@@ -95,16 +101,13 @@ fn of_base(plan: &Plan, results: &Results, base: &Base) -> String {
         };
         row(NOTHING, &|outcome| Some(number(mean(&of(NOTHING, outcome))?, outcome, false)));
         for [first, second] in &comparisons {
-            row(&format!("{first} - {second}"), &|outcome| {
-                let [first, second] = [first, second].map(|repair| of(repair, outcome));
-                if first == second && !first.is_empty() {
-                    return Some("same".into());
-                }
-                match difference(&first, &second) {
-                    Some(found) => Some(interval(&found, outcome)),
-                    None => Some(number(mean(&first)? - mean(&second)?, outcome, true)),
-                }
-            });
+            let change = |outcome: &String| match differences(&of(first, outcome), &of(second, outcome)).as_slice() {
+                [] => None,
+                same if same.iter().all(|&change| change == 0.0) => Some("same".into()),
+                [one] => Some(number(*one, outcome, true)),
+                several => Some(interval(&paired(several)?, outcome)),
+            };
+            row(&format!("{first} - {second}"), &change);
         }
     }
     text += "\n| repair | seeds | steps | passes | seconds |\n|---|---|---|---|---|\n";
@@ -220,5 +223,29 @@ mod tests {
 | continue | 3 | 10.0 | - | 1.2 |
 ";
         assert_eq!(markdown(&plan, &results), expected);
+    }
+
+    #[test]
+    fn a_trial_that_is_half_done_compares_the_seeds_that_both_have() {
+        let plan = Plan::parse(
+            "seeds = [0, 1]
+            base = [{ name = 'b', method = 'simclr', data = 'd', unseen = 'u', pretrain = { encoder = 'e', epochs = 1 } }]
+            repair = [{ name = 'nothing' }, { name = 'umm' }]
+            judge = []",
+        )
+        .unwrap();
+        let line = |repair: &str, frozen: f64, gap: f64| {
+            let stages = json!({ "stage2": { "gap": frozen }, "stage4": { "gap": gap } });
+            json!({ "base": "b", "repair": repair, "memorisation": stages })
+        };
+        let cells = [
+            ("b/nothing/0", line("nothing", 0.25, 0.25)),
+            ("b/nothing/1", line("nothing", 0.75, 0.75)),
+            ("b/umm/0", line("umm", 0.25, 0.125)),
+        ];
+        let by_cell = cells.map(|(name, line)| (name.to_owned(), line)).into_iter().collect();
+        let said = markdown(&plan, &Results { by_cell, foreign: 0 });
+        let expected = "| memorisation | stage4/gap |\n|---|---|\n| nothing | 0.5000 |\n| umm - nothing | -0.1250 |\n";
+        assert!(said.contains(expected), "{said}");
     }
 }
