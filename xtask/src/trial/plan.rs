@@ -23,6 +23,9 @@ pub(crate) const STAGES: &str = "stage2,stage4";
 #[serde(deny_unknown_fields)]
 pub(crate) struct Plan {
     pub(crate) seeds: Vec<u64>,
+    /// The outcomes of the short table of every base, of which a base shows those that it has.
+    #[serde(default)]
+    pub(crate) short: Vec<String>,
     /// What bases have in common.
     #[serde(default)]
     pretrain: toml::Table,

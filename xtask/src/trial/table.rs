@@ -1,4 +1,4 @@
-//! What a trial says, in Markdown: the primary comparisons, and every outcome of every base.
+//! What a trial says, in Markdown: the primary comparisons, the outcomes that the plan calls short, and all of every base.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -34,7 +34,14 @@ pub(crate) fn markdown(plan: &Plan, results: &Results) -> String {
     let mut text = format!("{} of {} cells.\n", results.by_cell.len(), plan.cells().len());
     text += &primary(plan, results);
     let has_lines = |base: &&Base| results.by_cell.values().any(|line| line["base"] == base.name.as_str());
-    for base in plan.bases.iter().filter(has_lines) {
+    let bases: Vec<&Base> = plan.bases.iter().filter(has_lines).collect();
+    for base in bases.iter().filter(|_| !plan.short.is_empty()) {
+        let known: Vec<String> =
+            ["memorisation", "accuracy"].iter().flat_map(|part| outcomes(results, base, part)).collect();
+        let columns: Vec<String> = plan.short.iter().filter(|outcome| known.contains(outcome)).cloned().collect();
+        let _ = write!(text, "\n### {}, in short\n{}", base.name, comparisons(plan, results, base, "", &columns));
+    }
+    for base in bases {
         text += &of_base(plan, results, base);
     }
     text
@@ -66,52 +73,64 @@ fn primary(plan: &Plan, results: &Results) -> String {
     text
 }
 
-/// For memorisation and for accuracy a row a repair, a column an outcome that any of them changes; then what the repairs
-/// cost.
-fn of_base(plan: &Plan, results: &Results, base: &Base) -> String {
+/// A row a comparison of repairs, a column an outcome, whose name lacks the beginning `part/`.
+fn comparisons(plan: &Plan, results: &Results, base: &Base, part: &str, outcomes: &[String]) -> String {
+    let of = |repair: &str, outcome: &str| by_seed(results, plan, &base.name, repair, outcome);
+    let headers: Vec<&str> =
+        outcomes.iter().map(|outcome| outcome.strip_prefix(part).unwrap_or(outcome).trim_start_matches('/')).collect();
+    let mut text = format!("\n| {part} | {} |\n|---{}|\n", headers.join(" | "), "|---".repeat(headers.len()));
+    let mut row = |name: &str, cell: &dyn Fn(&String) -> Option<String>| {
+        let cells: Vec<String> = outcomes.iter().map(|outcome| cell(outcome).unwrap_or_else(|| "-".into())).collect();
+        let _ = writeln!(text, "| {name} | {} |", cells.join(" | "));
+    };
+    row(NOTHING, &|outcome| Some(number(mean(&of(NOTHING, outcome))?, outcome, false)));
+    for [first, second] in compared(plan, results, base) {
+        let change = |outcome: &String| match differences(&of(first, outcome), &of(second, outcome)).as_slice() {
+            [] => None,
+            same if same.iter().all(|&change| change == 0.0) => Some("same".into()),
+            [one] => Some(number(*one, outcome, true)),
+            several => Some(interval(&paired(several)?, outcome)),
+        };
+        row(&format!("{first} - {second}"), &change);
+    }
+    text
+}
+
+/// Every repair with nothing, then the pairs that the plan has named; of those that the base has cells of.
+fn compared<'a>(plan: &'a Plan, results: &Results, base: &Base) -> Vec<[&'a str; 2]> {
     let others = plan.repairs.iter().map(|repair| repair.name.as_str()).filter(|&name| name != NOTHING);
-    let mut comparisons: Vec<[&str; 2]> = others.map(|name| [name, NOTHING]).collect();
+    let mut pairs: Vec<[&str; 2]> = others.map(|name| [name, NOTHING]).collect();
     for [first, second] in plan.primary.iter().flat_map(|primary| &primary.compare) {
-        if !comparisons.contains(&[first, second]) {
-            comparisons.push([first, second]);
+        if !pairs.contains(&[first, second]) {
+            pairs.push([first, second]);
         }
     }
+    pairs.retain(|pair| pair.iter().all(|repair| has_cells(results, base, repair)));
+    pairs
+}
+
+fn has_cells(results: &Results, base: &Base, repair: &str) -> bool {
+    results.by_cell.values().any(|line| line["base"] == base.name.as_str() && line["repair"] == repair)
+}
+
+/// For memorisation and for accuracy the outcomes that any repair changes; then what the repairs cost.
+fn of_base(plan: &Plan, results: &Results, base: &Base) -> String {
     let of = |repair: &str, outcome: &str| by_seed(results, plan, &base.name, repair, outcome);
-    let has_cells = |repair: &str| {
-        results.by_cell.values().any(|line| line["base"] == base.name.as_str() && line["repair"] == repair)
-    };
-    comparisons.retain(|pair| pair.iter().all(|repair| has_cells(repair)));
     // The frozen stages stay as they are.
     let changes = |outcome: &String| {
-        let of = |[first, second]: &[&str; 2]| differences(&of(first, outcome), &of(second, outcome));
-        comparisons.iter().flat_map(of).any(|change| change != 0.0)
+        let of = |[first, second]: [&str; 2]| differences(&of(first, outcome), &of(second, outcome));
+        compared(plan, results, base).into_iter().flat_map(of).any(|change| change != 0.0)
     };
     let mut text = format!("\n### {}\n", base.name);
     for part in ["memorisation", "accuracy"] {
         let outcomes: Vec<String> = outcomes(results, base, part).into_iter().filter(changes).collect();
-        if outcomes.is_empty() {
-            continue;
-        }
-        let headers: Vec<&str> = outcomes.iter().map(|outcome| &outcome[part.len() + 1..]).collect();
-        let _ = writeln!(text, "\n| {part} | {} |\n|---{}|", headers.join(" | "), "|---".repeat(headers.len()));
-        let mut row = |name: &str, cell: &dyn Fn(&String) -> Option<String>| {
-            let cells: Vec<String> =
-                outcomes.iter().map(|outcome| cell(outcome).unwrap_or_else(|| "-".into())).collect();
-            let _ = writeln!(text, "| {name} | {} |", cells.join(" | "));
-        };
-        row(NOTHING, &|outcome| Some(number(mean(&of(NOTHING, outcome))?, outcome, false)));
-        for [first, second] in &comparisons {
-            let change = |outcome: &String| match differences(&of(first, outcome), &of(second, outcome)).as_slice() {
-                [] => None,
-                same if same.iter().all(|&change| change == 0.0) => Some("same".into()),
-                [one] => Some(number(*one, outcome, true)),
-                several => Some(interval(&paired(several)?, outcome)),
-            };
-            row(&format!("{first} - {second}"), &change);
+        if !outcomes.is_empty() {
+            text += &comparisons(plan, results, base, part, &outcomes);
         }
     }
     text += "\n| repair | seeds | steps | passes | seconds |\n|---|---|---|---|---|\n";
-    for repair in plan.repairs.iter().filter(|repair| repair.name != NOTHING && has_cells(&repair.name)) {
+    for repair in plan.repairs.iter().filter(|repair| repair.name != NOTHING && has_cells(results, base, &repair.name))
+    {
         let of = |what: &str| by_seed(results, plan, &base.name, &repair.name, &format!("undo/{what}"));
         let shown = |what: &str| mean(&of(what)).map_or("-".into(), |mean| format!("{mean:.1}"));
         let cells = plan
@@ -172,6 +191,7 @@ mod tests {
             base = [{ name = 'b', method = 'simclr', data = 'd', unseen = 'u', pretrain = { encoder = 'e', epochs = 1 } }]
             repair = [{ name = 'nothing' }, { name = 'umm' }, { name = 'continue' }]
             judge = []
+            short = ['memorisation/stage4/gap', 'accuracy/unseen/linear/stage4', 'accuracy/broken/linear/stage4']
             primary = { outcomes = ['memorisation/stage4/gap'], compare = [['umm', 'nothing'], ['umm', 'continue']] }",
         )
         .unwrap();
@@ -200,6 +220,15 @@ mod tests {
 |---|---|---|---|---|---|---|
 | b | memorisation/stage4/gap | umm - nothing | 3 | -0.0500 [-0.0748, -0.0252] | 0.0131 | 0.0261 |
 | b | memorisation/stage4/gap | umm - continue | 3 | -0.0167 [-0.1821, +0.1487] | 0.7069 | 0.7069 |
+
+### b, in short
+
+|  | memorisation/stage4/gap | accuracy/unseen/linear/stage4 |
+|---|---|---|
+| nothing | 0.2000 | 70.00 |
+| umm - nothing | -0.0500 [-0.0748, -0.0252] | -5.00 [-7.48, -2.52] |
+| continue - nothing | -0.0333 [-0.1768, +0.1101] | -3.33 [-17.68, +11.01] |
+| umm - continue | -0.0167 [-0.1821, +0.1487] | -1.67 [-18.21, +14.87] |
 
 ### b
 

@@ -151,6 +151,11 @@ pub(super) fn run(args: Args) -> Result<()> {
         (RunConfig::resolve(given, data::open)?, if_there)
     };
     files::refuse_same(out, Path::new(&config.data))?;
+    if config.umm_every == 0 && !config.umm.is_empty() {
+        return Err(
+            Error::usage("[umm]: no step of training is one of UMM").hint("--umm-every N: one in N, such as 10")
+        );
+    }
     let during = if config.umm_every > 0 { Some(During::new(&config)?) } else { None };
     config.umm = during.as_ref().map_or_else(toml::Table::new, During::settings);
     let step = during.as_ref().map(|during| |w: &Weights, views: &Views| during.step(w, views));

@@ -5,6 +5,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
 use crate::nn::{self, Weights, unit_rows};
+use crate::progress;
 use crate::rng::Rng;
 
 /// A change of the buffer `memory.NAME`.
@@ -33,14 +34,23 @@ pub(super) fn queue(name: &str, length: i64, p: i64, rng: &mut Rng) -> Weights {
     w
 }
 
+/// Says so where a queue of the setting `queue_size` comes to hold every one of the `images` several times: the published
+/// sizes are those of larger data sets.
+///
 /// # Errors
-/// When the rows of a batch do not fit into a queue of the setting `queue_size`.
-pub(super) fn expect_room(queue_size: i64, batch_size: usize) -> Result<()> {
-    if queue_size >= batch_size as i64 {
-        return Ok(());
+/// When the rows of a batch do not fit into it.
+pub(super) fn check_queue(queue_size: i64, images: usize, batch_size: usize) -> Result<()> {
+    if queue_size < batch_size as i64 {
+        return Err(Error::usage(format!("queue_size {queue_size}: it cannot hold a batch of {batch_size} images"))
+            .hint(format!("--batch-size {queue_size}, or a larger queue_size in [method_settings]")));
     }
-    Err(Error::usage(format!("queue_size {queue_size}: it cannot hold a batch of {batch_size} images"))
-        .hint(format!("--batch-size {queue_size}, or a larger queue_size in [method_settings]")))
+    if queue_size > 2 * images as i64 {
+        progress::say(&format!(
+            "warning: a queue of {queue_size} rows holds each of {images} images several times, and takes an image's own \
+             earlier rows for another's: give a smaller queue_size in [method_settings]"
+        ));
+    }
+    Ok(())
 }
 
 /// Writes the changes into `w`, in place and without waiting for the device.

@@ -54,8 +54,8 @@ impl Method for MoCoV2 {
         to_settings(self)
     }
 
-    fn prepare(&mut self, _images: &dyn Dataset, batch_size: usize) -> Result<()> {
-        memory::expect_room(self.queue_size, batch_size)
+    fn prepare(&mut self, images: &dyn Dataset, batch_size: usize) -> Result<()> {
+        memory::check_queue(self.queue_size, images.len(), batch_size)
     }
 
     fn init(&self, dim: i64, rng: &mut Rng) -> Weights {

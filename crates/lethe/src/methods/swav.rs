@@ -62,8 +62,8 @@ impl Method for SwAv {
         to_settings(self)
     }
 
-    fn prepare(&mut self, _images: &dyn Dataset, batch_size: usize) -> Result<()> {
-        if self.queue_size == 0 { Ok(()) } else { memory::expect_room(self.queue_size, batch_size) }
+    fn prepare(&mut self, images: &dyn Dataset, batch_size: usize) -> Result<()> {
+        if self.queue_size == 0 { Ok(()) } else { memory::check_queue(self.queue_size, images.len(), batch_size) }
     }
 
     fn init(&self, dim: i64, rng: &mut Rng) -> Weights {

@@ -206,6 +206,8 @@ fn steps_of_umm_take_the_place_of_plain_ones_and_leave_the_early_stages() {
     let wrong = folder.path().join("wrong.toml");
     let said = lethe_err(&["pretrain", "--config", text(&wrong), "--umm-every", "2", "--out", text(&out)], 2);
     assert!(said.starts_with("error: [umm]: unknown key \"epochs\"") && !out.exists(), "{said}");
+    let said = lethe_err(&["pretrain", "--config", text(&wrong), "--out", text(&out)], 2);
+    assert!(said.starts_with("error: [umm]: no step of training") && !out.exists(), "{said}");
 }
 
 #[test]

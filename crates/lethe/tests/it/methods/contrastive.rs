@@ -246,6 +246,16 @@ fn what_needs_labels_or_room_says_so_before_it_trains() {
         );
     }
 
+    std::fs::write(&config, "[method_settings]\nqueue_size = 64\n").unwrap();
+    let long = ["--method", "nnclr", "--data", "shapes:n=16,size=16", "--config", text(&config), "--overwrite"];
+    let told = lethe(&[&["pretrain"], &small[..], &long].concat());
+    let stderr = String::from_utf8(told.stderr).unwrap();
+    assert!(
+        told.status.success() && stderr.contains("warning: a queue of 64 rows holds each of 16 images"),
+        "{stderr}"
+    );
+    std::fs::remove_dir_all(&out).unwrap();
+
     lethe_ok(&[&["pretrain"], &small[..], &["--method", "supervised", "--data", "shapes:n=16,size=16"]].concat());
     let config = lethe::config::RunConfig::read(&out.join("config.toml")).unwrap();
     let classes = lethe::data::open("shapes:n=16,size=16").unwrap().classes().len() as i64;
