@@ -1,5 +1,5 @@
 //! Published recipes, whole: `presets/DATA/METHOD.toml`, the keys of a `--config` file and a table `[preset]` that says
-//! where they are from.
+//! where they are from. What Lethe cannot do as published stands in the first line.
 
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +45,15 @@ pub const PRESETS: &[Preset] = presets![
     "cifar10/dclw",
     "cifar10/mae",
     "cifar10/supcon",
+    "cifar10/supervised",
+    "cifar10/corinfomax",
+    "cifar10/mmcr",
+    "cifar10/emp-ssl",
+    "imagenet/mec",
+    "imagenet/tico",
+    "imagenet/relic",
+    "imagenet/simdino",
+    "imagenet/i-jepa",
 ];
 
 /// # Errors

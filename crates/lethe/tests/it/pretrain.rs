@@ -338,9 +338,15 @@ fn presets_are_whole_and_can_be_changed() {
     let folder = temp_dir();
     let listed = lethe_ok(&["pretrain", "--list"]);
     for preset in PRESETS {
-        let (table, published) = preset.read();
+        let (mut table, published) = preset.read();
         assert!(published.source.starts_with("https://"), "{}", preset.name);
-        let resolved = RunConfig::resolve(table.clone(), |_| lethe::data::open("shapes:n=512,size=32")).unwrap();
+        assert_eq!(preset.name.split_once('/').unwrap().1, table["method"].as_str().unwrap());
+        let images = lethe::data::open(&format!("shapes:n={},size=32", table["batch_size"])).unwrap();
+        let resolved = RunConfig::resolve(table.clone(), |_| Ok(images.clone())).unwrap();
+        // A classifier has the classes of the images at hand.
+        if let Some(classes) = table["method_settings"].get_mut("classes") {
+            *classes = (images.classes().len() as i64).into();
+        }
         // Nothing is left to defaults that may change but what a machine or a user decides.
         let resolved = toml::Table::try_from(&resolved).unwrap();
         let open = [
