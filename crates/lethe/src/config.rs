@@ -111,7 +111,6 @@ impl RunConfig {
             encoder = "resnet18"
             epochs = 100
             batch_size = 256
-            warmup_epochs = 10
             clip_norm = 0.0
             precision = "f32"
             device = "cpu"
@@ -128,6 +127,8 @@ impl RunConfig {
         table.insert("augmentation".into(), recipe.augmentation.into());
         table.insert("image_size".into(), i64::from(image_size).into());
         table.insert("normalize".into(), dataset.normalization().into());
+        let epochs = given.get("epochs").and_then(toml::Value::as_integer).unwrap_or(100);
+        table.insert("warmup_epochs".into(), (epochs / 10).clamp(0, 10).into());
         table.insert("threads".into(), (available_threads() as i64).into());
         table.insert("method_settings".into(), toml::Table::new().into());
         table.extend(given);
@@ -169,6 +170,13 @@ impl RunConfig {
         ];
         if let Some((key, value)) = rates.iter().find(|(_, value)| !value.is_finite() || *value < 0.0) {
             return Err(Error::usage(format!("{key} must be a number of at least 0, not {value}")));
+        }
+        if self.bad_budget > 1.0 {
+            return Err(Error::usage(format!("bad_budget is {}, expected a share of at most 1", self.bad_budget)));
+        }
+        if self.umm_every > 0 && self.umm_from >= self.epochs {
+            let (from, epochs) = (self.umm_from, self.epochs);
+            return Err(Error::usage(format!("umm_from is {from}: of {epochs} epochs none is left for a step of UMM")));
         }
         if self.batch_size > images {
             return Err(Error::usage(format!(

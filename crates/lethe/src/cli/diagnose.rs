@@ -6,7 +6,10 @@ use clap::builder::PossibleValuesParser;
 use indexmap::IndexMap;
 
 use crate::config::RunConfig;
-use crate::diagnose::{self, Cell, Diagnosed, Diagnosis, Estimate, Images, Pooled, Sets, Settings, Side, Subject};
+use crate::data::overlap;
+use crate::diagnose::{
+    self, Cell, Diagnosed, Diagnosis, Estimate, Images, Pooled, Sets, Settings, Side, Subject, epoch_in_name,
+};
 use crate::error::{At, Error, Result};
 use crate::run::RunFolder;
 use crate::{data, files, progress, report, views};
@@ -80,7 +83,14 @@ pub(super) fn run(args: Args) -> Result<()> {
             Some(folder) => Err(Error::usage("is a folder among checkpoints")
                 .at(folder)
                 .hint("name runs only, or checkpoints only")),
-            None => one(&args, &super::without_states(paths).into_iter().map(Subject::File).collect::<Vec<_>>(), None),
+            None => {
+                let mut files = super::without_states(paths);
+                // A shell puts 10 before 2.
+                if files.iter().all(|path| epoch_in_name(path).is_some()) {
+                    files.sort_by_key(|path| epoch_in_name(path));
+                }
+                one(&args, &files.into_iter().map(Subject::File).collect::<Vec<_>>(), None)
+            }
         },
     }
 }
@@ -149,12 +159,12 @@ fn diagnose(args: &Args, subjects: &[Subject], config: Option<RunConfig>, out: &
         Error::usage("--data is missing")
             .hint("name the images the encoder was trained on; only a run folder remembers them")
     })?;
-    if args.unseen.as_ref() == Some(&spec) {
-        return Err(Error::usage(format!("--unseen {spec}: these are the training images"))
-            .hint("name images of the same kind that the encoder has not seen"));
-    }
     let train = open(spec)?;
     let unseen = args.unseen.clone().map(open).transpose()?;
+    if let Some(unseen) = &unseen {
+        let flag = format!("--unseen {}", unseen.spec);
+        overlap::expect_others(train.dataset.as_ref(), unseen.dataset.as_ref(), &flag)?;
+    }
     let transfer = args.transfer.iter().flatten().cloned().map(open).collect::<Result<Vec<Images>>>()?;
     let transfer = if let [bank, asked] = transfer.as_slice() { Some([bank, asked]) } else { None };
     let settings = Settings {
@@ -189,7 +199,8 @@ fn open(spec: String) -> Result<Images> {
 }
 
 fn of_run(folder: &Path) -> Result<(Vec<Subject>, RunConfig)> {
-    let run = RunFolder::open(folder)?;
+    let hint = "name the --out folder of `lethe pretrain`, or the checkpoints in it one by one, oldest first";
+    let run = RunFolder::open(folder).map_err(|error| error.hint(hint))?;
     Ok((Subject::of_run(&run)?, run.read_config()?))
 }
 

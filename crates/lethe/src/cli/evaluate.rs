@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
+use crate::data::overlap::{Overlap, overlap};
 use crate::encoders::{EncoderSpec, Pool, Stem};
 use crate::error::Result;
 use crate::evaluate::{self, Evaluation, EvaluationRow, Model, Sight};
 use crate::views::Loader;
-use crate::{config, data, files};
+use crate::{config, data, files, progress};
 
 use super::images::{ImageArgs, say_bad_samples};
 
@@ -94,6 +95,11 @@ pub(super) fn run(args: Args) -> Result<()> {
         for scores in evaluate::evaluate(&model, bank, queries, &stages, &protocols)? {
             evaluation.rows.push(EvaluationRow::new(&model, &sight, scores));
         }
+    }
+    if let Some(Overlap { found, asked, example: (first, second) }) = overlap(train.as_ref(), test.as_ref()) {
+        progress::say(&format!(
+            "warning: {found} of {asked} images of --test looked at are images of --data, whose answers are known: {second} is {first}"
+        ));
     }
     if let Some((_, bank, queries)) = &loaders {
         say_bad_samples(bank);

@@ -16,7 +16,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 
 use crate::checkpoint;
@@ -51,7 +51,8 @@ enum Command {
 pub fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
     progress::show();
-    let command = Cli::parse().command;
+    let command = Cli::command().mut_subcommands(|command| command.allow_negative_numbers(true));
+    let command = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit()).command;
     let outcome = std::panic::catch_unwind(|| match command {
         Command::Pretrain(args) => pretrain::run(args),
         Command::Diagnose(args) => diagnose::run(args),
@@ -98,9 +99,10 @@ fn without_states(paths: &[PathBuf]) -> Vec<PathBuf> {
 
 /// Prints to stdout; a closed pipe (`lethe ... | head`) ends the output, not the command.
 fn print(text: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{text}");
-    Ok(())
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::failed(format!("stdout: {error}"))),
+        _ => Ok(()),
+    }
 }
 
 /// Prints one JSON object.

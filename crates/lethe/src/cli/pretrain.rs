@@ -98,7 +98,7 @@ struct Settings {
     /// [default: the method's own]
     #[arg(long)]
     weight_decay: Option<f64>,
-    /// Epochs of linear warm-up before the cosine [default: 10]
+    /// Epochs of linear warm-up before the cosine [default: 10, of fewer than 100 epochs a tenth]
     #[arg(long, value_name = "N")]
     warmup_epochs: Option<u32>,
     /// Largest joint norm of the gradients, 0 for none [default: 0]
@@ -140,7 +140,7 @@ pub(super) fn run(args: Args) -> Result<()> {
         (config, IfThere::Resume)
     } else {
         let mut given = match &args.preset {
-            Some(name) => presets::find(name)?.read().0,
+            Some(name) => presets::find(name)?.settings(args.settings.encoder.as_deref())?,
             None => toml::Table::new(),
         };
         if let Some(path) = &args.config {

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::encoders::EncoderSpec;
 use crate::error::{Error, Result};
 
 /// Where a recipe was published, and what it reached there.
@@ -66,6 +67,27 @@ pub fn find(name: &str) -> Result<&'static Preset> {
 }
 
 impl Preset {
+    /// The settings for its own encoder, or for `another` without what that has not: a stem, patches, pooling.
+    ///
+    /// # Errors
+    /// When there is no such encoder.
+    pub fn settings(&self, another: Option<&str>) -> Result<toml::Table> {
+        let mut table = self.read().0;
+        if let Some(name) = another {
+            let size = table["image_size"].as_integer().expect("a test reads every preset");
+            let has = EncoderSpec { name: name.to_owned(), ..EncoderSpec::default() }.resolved(size as u32)?;
+            let lacks = [
+                ("stem", has.stem.is_none()),
+                ("patch", has.patch.is_none()),
+                ("drop_path", has.patch.is_none()),
+                ("pool", has.pool.is_none()),
+                ("layer_scale", has.layer_scale.is_none()),
+            ];
+            table.retain(|key, _| !lacks.iter().any(|(lacking, lacks)| *lacks && *key == **lacking));
+        }
+        Ok(table)
+    }
+
     /// The settings, and where they are from.
     pub fn read(&self) -> (toml::Table, Published) {
         let mut table: toml::Table = self.text.parse().expect("a test reads every preset");

@@ -130,6 +130,10 @@ impl Dataset for Folder {
         self.paths[i].to_string_lossy().into_owned()
     }
 
+    fn mark(&self, i: usize) -> Option<u64> {
+        Some(self.paths[i].metadata().ok()?.len())
+    }
+
     fn labels(&self) -> Option<&[u32]> {
         self.labels.as_deref()
     }

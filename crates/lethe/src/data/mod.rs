@@ -5,10 +5,12 @@ pub mod cifar;
 pub mod corruption;
 mod decode;
 pub mod folder;
+pub mod overlap;
 pub mod shapes;
 mod spec;
 mod subset;
 
+use std::hash::{Hash, Hasher};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -29,6 +31,13 @@ pub trait Dataset: Send + Sync {
 
     /// The file of image `i`, or its place in a file or generator: `shapes/17`.
     fn name(&self, i: usize) -> String;
+
+    /// The same number for the same image, quick to get: of a file its length, else a hash of the pixels. None of a broken one.
+    fn mark(&self, i: usize) -> Option<u64> {
+        let mut hasher = std::hash::DefaultHasher::new();
+        self.image(i).ok()?.as_raw().hash(&mut hasher);
+        Some(hasher.finish())
+    }
 
     /// One label an image, an index into [`Dataset::classes`].
     fn labels(&self) -> Option<&[u32]>;

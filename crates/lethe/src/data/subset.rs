@@ -71,6 +71,10 @@ impl Dataset for Subset {
         self.whole.name(self.indices[i])
     }
 
+    fn mark(&self, i: usize) -> Option<u64> {
+        self.whole.mark(self.indices[i])
+    }
+
     fn labels(&self) -> Option<&[u32]> {
         self.labels.as_deref()
     }

@@ -38,7 +38,7 @@ pub use memorised::ImageScore;
 pub use onset::Onset;
 pub use pooled::{Pooled, Score, pool};
 pub use reference::AgainstReference;
-pub use subject::Subject;
+pub use subject::{Subject, epoch_in_name};
 
 use fisher::Fisher;
 use memorised::Listed;

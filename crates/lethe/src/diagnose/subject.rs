@@ -1,6 +1,6 @@
 //! What is diagnosed: a checkpoint, or the weights that a run started from.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tch::Device;
 
@@ -20,6 +20,15 @@ pub enum Subject {
     File(PathBuf),
 }
 
+/// The epoch that the name of a foreign checkpoint tells: 10 of `checkpoint_10.pth` and `simclr-epoch=10-step=99.ckpt`.
+pub fn epoch_in_name(path: &Path) -> Option<u32> {
+    let name = path.file_name()?.to_str()?.to_lowercase();
+    ["epoch", "checkpoint", "ckpt"].iter().find_map(|word| {
+        let after = name[name.rfind(word)? + word.len()..].trim_start_matches(['-', '_', '=']);
+        after.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    })
+}
+
 impl Subject {
     /// The start of a run and its kept checkpoints, oldest first.
     ///
@@ -32,7 +41,10 @@ impl Subject {
 
     pub(super) fn open(&self, device: Device) -> Result<Model> {
         match self {
-            Subject::File(path) => Model::open(path, device),
+            Subject::File(path) => {
+                let model = Model::open(path, device)?;
+                Ok(Model { epoch: model.epoch.or_else(|| epoch_in_name(path)), ..model })
+            }
             Subject::Start(config) => Ok(Model {
                 image_size: Some(config.image_size),
                 normalize: Some(config.normalize.clone()),

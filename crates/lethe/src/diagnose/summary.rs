@@ -77,13 +77,18 @@ fn keep(diagnosis: &Diagnosis) -> String {
     };
     let best = diagnosis.checkpoint_name(choice.checkpoint);
     let mut text = format!(" Without labels (view retrieval on unseen images) {best} is the best");
-    if earliest.checkpoint == choice.checkpoint {
+    if choice.checkpoint == 0 {
+        text += ".";
+    } else if earliest.checkpoint == choice.checkpoint {
         text += ", and every earlier one is measurably worse.";
     } else {
         let Estimate { value, low, high } = earliest.spared;
         text += &format!(
-            ", and {} is not measurably worse; its gap is smaller by {value:.4} [{low:.4}, {high:.4}].",
-            diagnosis.checkpoint_name(earliest.checkpoint)
+            ", and {} is not measurably worse; that changes the gap by {:+.4} [{:+.4}, {:+.4}].",
+            diagnosis.checkpoint_name(earliest.checkpoint),
+            -value,
+            -high,
+            -low
         );
     }
     text

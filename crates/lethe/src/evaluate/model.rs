@@ -9,7 +9,7 @@ use crate::checkpoint;
 use crate::config;
 use crate::data::Dataset;
 use crate::encoders::{Encoder, EncoderSpec};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::nn::Weights;
 use crate::rng::{self, Purpose};
 
@@ -83,6 +83,14 @@ impl Model {
             Some(size) => size,
             None => config::image_size_of(data, spec)?,
         };
+        // A vision transformer would leave out what is beyond its last whole patch.
+        let spec = self.encoder.spec();
+        if let (Some(patch), Some(_)) = (spec.patch, spec.pool)
+            && !size.is_multiple_of(patch)
+        {
+            return Err(Error::usage(format!("images of {size} pixels: {} has patches of {patch}", self.name))
+                .hint(format!("--image-size {}, or another multiple", size.next_multiple_of(patch))));
+        }
         let normalize = normalize.map(str::to_owned).or_else(|| self.normalize.clone());
         Ok(Sight { size, normalize: normalize.unwrap_or_else(|| data.normalization().into()) })
     }

@@ -42,7 +42,7 @@ pub(super) fn queue(name: &str, length: i64, p: i64, rng: &mut Rng) -> Weights {
 pub(super) fn check_queue(queue_size: i64, images: usize, batch_size: usize) -> Result<()> {
     if queue_size < batch_size as i64 {
         return Err(Error::usage(format!("queue_size {queue_size}: it cannot hold a batch of {batch_size} images"))
-            .hint(format!("--batch-size {queue_size}, or a larger queue_size in [method_settings]")));
+            .hint(format!("[method_settings]: queue_size = {batch_size} or more")));
     }
     if queue_size > 2 * images as i64 {
         progress::say(&format!(

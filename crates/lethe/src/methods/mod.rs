@@ -218,7 +218,27 @@ fn from_settings<M: Method + for<'a> Deserialize<'a> + 'static>(table: &toml::Ta
         .clone()
         .try_into()
         .map_err(|error: toml::de::Error| Error::usage(format!("[method_settings]: {}", error.message())))?;
+    method.settings().iter().try_for_each(|(key, value)| check_range(key, value))?;
     Ok(Box::new(method))
+}
+
+/// What the names of hyper-parameters say of their values, in all methods alike.
+fn check_range(key: &str, value: &toml::Value) -> Result<()> {
+    const LARGEST_LAYER: i64 = 1 << 17;
+    let counts = ["_dim", "_depth", "_layers", "_heads", "prototypes", "classes", "targets", "sk_iters"];
+    let (fits, expected) = match value {
+        toml::Value::Integer(count) if counts.iter().any(|end| key.ends_with(end)) => {
+            ((1..=LARGEST_LAYER).contains(count), format!("1 to {LARGEST_LAYER}"))
+        }
+        toml::Value::Integer(count) => (*count >= 0, "at least 0".into()),
+        toml::Value::Float(number) if key.contains("temperature") || key.starts_with("eps") => {
+            (*number > 0.0 && number.is_finite(), "a number above 0".into())
+        }
+        toml::Value::Float(number) if key.ends_with("_tau") => ((0.0..=1.0).contains(number), "0 to 1".into()),
+        toml::Value::Float(number) => (number.is_finite(), "a number".into()),
+        _ => (true, String::new()),
+    };
+    if fits { Ok(()) } else { Err(Error::usage(format!("[method_settings]: {key} is {value}, expected {expected}"))) }
 }
 
 fn to_settings<M: Serialize>(method: &M) -> toml::Table {

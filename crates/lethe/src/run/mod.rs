@@ -9,6 +9,7 @@ use crate::checkpoint;
 use crate::config::RunConfig;
 use crate::error::{At, Error, Result};
 use crate::files::{self, FolderLock};
+use crate::progress;
 
 pub use metrics::{Kind, MetricRow, Metrics};
 
@@ -113,14 +114,18 @@ impl RunFolder {
         paths.retain(|path| checkpoint::state_path(path).is_file());
         let mut by_step: Vec<(u64, PathBuf)> = Vec::new();
         for path in paths {
-            if let Ok(progress) = checkpoint::open_progress(&checkpoint::state_path(&path))
-                && let Some(step) = progress.get("step").and_then(|step| step.parse().ok())
-            {
-                by_step.push((step, path));
+            match checkpoint::open_progress(&checkpoint::state_path(&path)) {
+                Ok(progress) => by_step.extend(progress.get("step").and_then(|step| step.parse().ok()).zip(Some(path))),
+                Err(error) => progress::say(&format!("passing over {error}")),
             }
         }
         by_step.sort_by_key(|(step, _)| std::cmp::Reverse(*step));
         Ok(by_step.into_iter().map(|(_, path)| path).collect())
+    }
+
+    /// Whether there is any checkpoint, to go on from or not.
+    pub fn has_checkpoints(&self) -> Result<bool> {
+        Ok(!self.checkpoints_named("epoch-")?.is_empty() || !self.checkpoints_named("step-")?.is_empty())
     }
 
     /// Where the kept checkpoint after `epochs` epochs goes.

@@ -56,6 +56,11 @@ impl Training {
             Some(path) => Err(Error::failed("no checkpoint of this run can be taken up")
                 .at(path)
                 .hint("--overwrite starts anew; the settings must be those of the run")),
+            None if folder.has_checkpoints()? => {
+                Err(Error::failed("its checkpoints lack their states, which a run goes on from")
+                    .at(&folder.checkpoints_path())
+                    .hint("--overwrite starts anew, and removes them"))
+            }
             None => {
                 progress::say("no checkpoint yet: starting from the beginning");
                 Ok(())

@@ -13,6 +13,7 @@ use super::others::Given;
 use super::sitting::{Chosen, Sitting};
 use super::{Batches, Head, HeldOut, Settings, Snapshot, StepRow, Subject, UndoFolder, Undone, find, split, undo};
 use crate::checkpoint::{self, Checkpoint};
+use crate::data::overlap;
 use crate::encoders::Part;
 use crate::error::{At, Error, Result};
 use crate::methods::{self, Method, Views};
@@ -87,7 +88,8 @@ pub fn run(job: &Job) -> Result<Outcome> {
     method.check(&late)?;
     let held_out = settings.outer_data.as_deref().map(data::open).transpose()?;
     let dataset = data::open(job.data)?;
-    for images in held_out.iter().chain([&dataset]) {
+    let trained_on: Vec<_> = held_out.iter().chain([&dataset]).cloned().collect();
+    for images in &trained_on {
         method.prepare(images.as_ref(), settings.batch_size)?;
     }
     let beside = (find(&settings.repair)?.others)(&Given { checkpoint: job.checkpoint, settings })?;
@@ -104,6 +106,9 @@ pub fn run(job: &Job) -> Result<Outcome> {
             Ok(Snapshot { weights: other.encoder.to_device(device), head: head.to_device(device) })
         })
         .collect::<Result<Vec<Snapshot>>>()?;
+    for path in &beside {
+        progress::say(&format!("{}: takes {}", settings.repair, path.display()));
+    }
 
     let mut meta = opened.meta;
     let size = match job.image_size.or(meta.image_size) {
@@ -129,12 +134,13 @@ pub fn run(job: &Job) -> Result<Outcome> {
         held_out.map(|images| Loader::new(images, augmentation.clone(), loader_settings.clone())).transpose()?;
     let monitors = match job.unseen {
         None => None,
-        Some(unseen) if unseen == job.data => {
-            return Err(Error::usage(format!("--unseen {unseen}: these are the training images"))
-                .hint("name images of the same kind that the encoder has not seen"));
-        }
         Some(unseen) => {
-            Some(Monitor::pair(&dataset, &data::open(unseen)?, &augmentation, &loader_settings, settings.eps2)?)
+            let flag = format!("--unseen {unseen}");
+            let unseen = data::open(unseen)?;
+            for images in &trained_on {
+                overlap::expect_others(images.as_ref(), unseen.as_ref(), &flag)?;
+            }
+            Some(Monitor::pair(&dataset, &unseen, &augmentation, &loader_settings, settings.eps2)?)
         }
     };
     let loader = Loader::new(dataset, augmentation, loader_settings)?;

@@ -476,6 +476,10 @@ fn numbers_out_of_their_range() {
     let folder = folder();
     let path = folder.path();
     let pretrain = |more: &str| format!("pretrain --encoder resnet18-w4 --data jpg --out o {more}");
+    for (file, setting) in [("layer", "proj_hidden_dim = -5"), ("tau", "base_tau = 5.0"), ("zero", "temperature = 0.0")]
+    {
+        std::fs::write(path.join(file).with_extension("toml"), format!("[method_settings]\n{setting}\n")).unwrap();
+    }
     assert_snapshot!(refused(path, &[
         &pretrain("--epochs 0 --batch-size 8"),
         &pretrain("--batch-size 0"),
@@ -486,6 +490,12 @@ fn numbers_out_of_their_range() {
         &pretrain("--batch-size 8 --threads 100000"),
         &pretrain("--batch-size 8 --save-every 0"),
         &pretrain("--batch-size 8 --lr nan"),
+        &pretrain("--batch-size 8 --lr -1"),
+        &pretrain("--batch-size 8 --bad-budget 2"),
+        &pretrain("--batch-size 8 --epochs 5 --umm-every 2 --umm-from 5"),
+        &pretrain("--batch-size 8 --config layer.toml"),
+        &pretrain("--batch-size 8 --config tau.toml --method byol"),
+        &pretrain("--batch-size 8 --config zero.toml"),
         "pretrain --data jpg@n=1 --out o",
         "undo c.safetensors --method simclr --data jpg --out o",
         "undo c.safetensors --method simclr --data jpg --batch-size 1 --out o",
@@ -517,6 +527,18 @@ fn numbers_out_of_their_range() {
     error: save_every is 0, expected at least 1
     pretrain --encoder resnet18-w4 --data jpg --out o --batch-size 8 --lr nan -> 2
     error: lr must be a number of at least 0, not NaN
+    pretrain --encoder resnet18-w4 --data jpg --out o --batch-size 8 --lr -1 -> 2
+    error: lr must be a number of at least 0, not -1
+    pretrain --encoder resnet18-w4 --data jpg --out o --batch-size 8 --bad-budget 2 -> 2
+    error: bad_budget is 2, expected a share of at most 1
+    pretrain --encoder resnet18-w4 --data jpg --out o --batch-size 8 --epochs 5 --umm-every 2 --umm-from 5 -> 2
+    error: umm_from is 5: of 5 epochs none is left for a step of UMM
+    pretrain --encoder resnet18-w4 --data jpg --out o --batch-size 8 --config layer.toml -> 2
+    error: [method_settings]: proj_hidden_dim is -5, expected 1 to 131072
+    pretrain --encoder resnet18-w4 --data jpg --out o --batch-size 8 --config tau.toml --method byol -> 2
+    error: [method_settings]: base_tau is 5.0, expected 0 to 1
+    pretrain --encoder resnet18-w4 --data jpg --out o --batch-size 8 --config zero.toml -> 2
+    error: [method_settings]: temperature is 0.0, expected a number above 0
     pretrain --data jpg@n=1 --out o -> 2
     error: batch_size 256 is larger than the data set (1 images)
       hint: name more images

@@ -70,6 +70,7 @@ fn every_tool_and_format_gives_the_bits_it_holds() {
         ("plain.pth", "resnet18-w2", Stem::Imagenet, None, tensors("resnet18-w2")),
         ("legacy.pth", "resnet18-w2", Stem::Imagenet, None, tensors("resnet18-w2")),
         ("f16.pth", "resnet18-w1", Stem::Imagenet, None, halved(Kind::Half)),
+        ("simclr_r18_epoch_0199.pth", "resnet18-w1", Stem::Imagenet, None, halved(Kind::Half)),
         ("bf16.pth", "resnet18-w1", Stem::Imagenet, None, halved(Kind::BFloat16)),
         ("f64.pth", "resnet18-w1", Stem::Imagenet, None, tensors("resnet18-w1")),
         ("channels-last.pth", "resnet18-w1", Stem::Imagenet, None, tensors("resnet18-w1")),

@@ -321,7 +321,7 @@ fn wrong_use_is_said_in_one_line() {
       hint: expected CLASS/*.jpg or *.jpg; endings: jpg, jpeg, png, webp, bmp
     ");
     assert_snapshot!(fails(&[text(&path), "--data", data, "--unseen", data], 2), @r"
-    error: --unseen shapes:n=40,size=16: these are the training images
+    error: --unseen shapes:n=40,size=16: 40 of 40 images looked at are training images: shapes/0 is shapes/0
       hint: name images of the same kind that the encoder has not seen
     ");
     assert_snapshot!(fails(&[text(&path)], 2), @r"
@@ -330,10 +330,29 @@ fn wrong_use_is_said_in_one_line() {
     ");
     assert_snapshot!(fails(&[text(folder.path()), "--data", data], 1), @r"
     error: DIR: not a run folder: it has no config.toml
-      hint: name the --out folder of `lethe pretrain`
+      hint: name the --out folder of `lethe pretrain`, or the checkpoints in it one by one, oldest first
     ");
     assert_snapshot!(fails(&[text(&path), "--data", "shapes:n=10,size=16"], 2), @"error: 10 images a side are too few to diagnose, expected 20");
     assert!(!out.exists());
+}
+
+#[test]
+fn the_names_of_foreign_checkpoints_tell_their_epochs() {
+    let folder = temp_dir();
+    let spec = EncoderSpec::new("resnet18-w4", Stem::Cifar);
+    // In the order of a shell.
+    let names = ["checkpoint_1.pth", "checkpoint_10.pth", "checkpoint_2.pth"].map(|name| folder.path().join(name));
+    for (seed, path) in (0..).zip(&names) {
+        let weights = spec.build().unwrap().init(&mut rng::once(seed, Purpose::Init));
+        checkpoint::save(path, &Meta { image_size: Some(16), ..Meta::new(spec.clone()) }, &weights).unwrap();
+    }
+    let out = folder.path().join("out");
+    let mut args = vec!["diagnose", "--data", "shapes:n=40,size=16", "--json", "--out", text(&out)];
+    args.extend(names.iter().map(|path| text(path)));
+    let diagnosis: serde_json::Value = serde_json::from_str(&lethe_ok(&args)).unwrap();
+    let epochs: Vec<u64> =
+        diagnosis["checkpoints"].as_array().unwrap().iter().map(|row| row["epoch"].as_u64().unwrap()).collect();
+    assert_eq!(epochs, [1, 2, 10]);
 }
 
 /// A derivative along the gradient is its squared length; doubling the loss makes four of it.

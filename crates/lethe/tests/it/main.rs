@@ -16,6 +16,7 @@ mod matmul;
 mod measure;
 mod methods;
 mod optim;
+mod overlap;
 mod pretrain;
 mod repairs;
 mod report;

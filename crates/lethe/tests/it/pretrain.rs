@@ -393,6 +393,13 @@ fn presets_are_whole_and_can_be_changed() {
     assert_eq!(found, (1e-4, "cifar-pad2".to_owned(), 1, Precision::F32));
     assert_eq!(config.method_settings["proj_hidden_dim"], 16.into());
     assert_eq!(config.method_settings["proj_output_dim"], 256.into());
+    // Another encoder keeps of a preset what it has too.
+    let settings =
+        |preset: &str, encoder: &str| lethe::config::presets::find(preset).unwrap().settings(Some(encoder)).unwrap();
+    assert_eq!(settings("cifar10/simclr", "resnet34")["stem"], "cifar-pad2".into());
+    assert!(!settings("cifar10/simclr", "vit-tiny-w24-d2").contains_key("stem"));
+    let table = settings("cifar10/mae", "resnet18-w4");
+    assert!(["patch", "pool", "layer_scale"].iter().all(|key| !table.contains_key(*key)) && table.contains_key("lr"));
     let refused = |more: &[&str]| lethe_err(&[&["pretrain", "--out", text(&run)], more].concat(), 2);
     assert!(refused(&["--preset", "cifar10/simklr", "--data", "shapes"]).contains("unknown preset \"cifar10/simklr\""));
     assert!(refused(&["--preset", "cifar10/simclr"]).contains("--data <D>"));

@@ -242,7 +242,7 @@ fn what_needs_labels_or_room_says_so_before_it_trains() {
         assert_eq!(
             stderr,
             "error: queue_size 4: it cannot hold a batch of 8 images\n  \
-             hint: --batch-size 4, or a larger queue_size in [method_settings]\n"
+             hint: [method_settings]: queue_size = 8 or more\n"
         );
     }
 
