@@ -66,7 +66,7 @@ fn a_vit_is_pretrained_diagnosed_repaired_and_judged() {
     let shapes: serde_json::Value =
         serde_json::from_str(&lethe_ok(&[&["features", text(&checkpoint)], &other[..]].concat())).unwrap();
     assert_eq!(shapes["stages"]["block1"], serde_json::json!([20, 64]));
-    let cropped = ["--data", data, "--image-size", "30", "--out", "never.npy"];
+    let cropped = ["--data", data, "--image-size", "30", "--out", "never.safetensors"];
     let said = lethe_err(&[&["features", text(&checkpoint)], &cropped[..]].concat(), 2);
     assert!(
         said.contains("images of 30 pixels") && said.contains("has patches of") && said.contains("--image-size 32"),
