@@ -148,7 +148,13 @@ pub(super) fn run(args: Args) -> Result<()> {
         }
         given.extend(flags);
         let if_there = if args.overwrite { IfThere::Overwrite } else { IfThere::Refuse };
-        (RunConfig::resolve(given, data::open)?, if_there)
+        let of_file = |error: Error| match &args.config {
+            Some(path) if error.what.starts_with("settings: ") || error.what.starts_with("[method_settings]") => {
+                error.at(path)
+            }
+            _ => error,
+        };
+        (RunConfig::resolve(given, data::open).map_err(of_file)?, if_there)
     };
     files::refuse_same(out, Path::new(&config.data))?;
     if config.umm_every == 0 && !config.umm.is_empty() {
@@ -160,7 +166,10 @@ pub(super) fn run(args: Args) -> Result<()> {
     config.umm = during.as_ref().map_or_else(toml::Table::new, During::settings);
     let step = during.as_ref().map(|during| |w: &Weights, views: &Views| during.step(w, views));
     let instead = step.as_ref().map(|step| Instead { every: config.umm_every.into(), from: config.umm_from, step });
-    let outcome = train::train(&config, data::open(&config.data)?, out, if_there, instead.as_ref())?;
+    let images = data::open(&config.data)?;
+    // The run may be gone on with from another folder.
+    config.data = data::absolute(&config.data);
+    let outcome = train::train(&config, images, out, if_there, instead.as_ref())?;
     if args.json {
         return super::print_json(&outcome);
     }
@@ -204,7 +213,11 @@ fn list() -> Result<()> {
 /// A run goes on with its own settings: flags that say something else would be passed over.
 fn refuse_others(flags: &toml::Table, config: &RunConfig) -> Result<()> {
     let own = toml::Table::try_from(config).expect("settings are plain values");
-    match flags.iter().find(|(key, value)| own.get(*key) != Some(*value)) {
+    let same = |key: &str, value: &toml::Value| match (key, value) {
+        ("data", toml::Value::String(spec)) => data::absolute(spec) == data::absolute(&config.data),
+        _ => own.get(key) == Some(value),
+    };
+    match flags.iter().find(|(key, value)| !same(key, value)) {
         None => Ok(()),
         Some((key, value)) => {
             let flag = key.replace('_', "-");

@@ -128,7 +128,8 @@ struct Flags {
     /// their early features [default: pairs]
     #[arg(long)]
     groups: Option<Groups>,
-    /// Images it was not trained on, without labels, for the outer loss [default: the training batch]
+    /// Images it was not trained on, without labels: for the outer loss of umm and joint, for all of continue and reinit
+    /// [default: the training batch]
     #[arg(long, value_name = "D")]
     outer_data: Option<String>,
     /// Weight in the outer problem of the distance between late features of training and of --outer-data [default: 0]

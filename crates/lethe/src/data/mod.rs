@@ -86,6 +86,17 @@ pub fn open(spec: &str) -> Result<Arc<dyn Dataset>> {
     open_whole(spec)
 }
 
+/// The same images whatever folder one is in: the path of files made absolute, all else as it is.
+pub fn absolute(spec: &str) -> String {
+    let path = if Path::new(spec).exists() { spec } else { spec.rsplit_once('@').map_or(spec, |(whole, _)| whole) };
+    match std::path::absolute(path) {
+        Ok(whole) if Path::new(path).exists() && !(shapes::SOURCE.recognises)(path) => {
+            format!("{}{}", whole.display(), &spec[path.len()..])
+        }
+        _ => spec.to_owned(),
+    }
+}
+
 fn open_whole(spec: &str) -> Result<Arc<dyn Dataset>> {
     if let Some(source) = SOURCES.iter().find(|source| (source.recognises)(spec)) {
         return (source.open)(spec);

@@ -1,4 +1,6 @@
-//! Plain further steps of the method with the same part frozen: what any repair has to beat.
+//! Plain further steps of the method with the same part frozen: what any repair has to beat. On the images of `--outer-data`
+//! where there are some: of all that the parts of UMM were tried with, images that the encoder has not seen took away most
+//! (docs/results/umm.md).
 
 use super::repair::{Batch, Forward, Repair, Step, Training, Trains, given};
 use super::{Problem, others};
@@ -19,7 +21,8 @@ pub(super) const REPAIR: Repair = Repair {
 pub(super) const PLAIN: Training = Training { trains: Trains::Late, step, cost: |_, forward: &Forward| forward.pass() };
 
 fn step(problem: &Problem, w: &Weights, batch: &Batch) -> Result<Step> {
-    let loss = problem.method.loss(problem.late, w, batch.early, problem.mode(Mode::Train))?;
+    let views = problem.held_out.unwrap_or(batch.early);
+    let loss = problem.method.loss(problem.late, w, views, problem.mode(Mode::Train))?;
     let gradients = w.gradients(&loss.total, false)?;
     let [z1, z2, ..] = loss.projections.as_slice() else { unreachable!("methods give a projection a view") };
     let reduction = tch::no_grad(|| pair_coding_rate_reduction(z1, z2, problem.settings.eps2))?;

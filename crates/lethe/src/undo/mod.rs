@@ -128,7 +128,7 @@ pub struct Settings {
     pub eps2: f64,
     pub rate_of: RateOf,
     pub groups: Groups,
-    /// Unlabelled images that the encoder was not trained on, for the outer loss; the training batch without.
+    /// Unlabelled images that the encoder was not trained on, for the outer loss or plain steps; the training batch without.
     pub outer_data: Option<String>,
     /// Weight in the outer problem of the distance between the late features of training and held-out batch.
     #[serde(rename = "match")]

@@ -98,7 +98,7 @@ fn methods_that_do_not_exist() {
     error: unknown method "mocov9"
       hint: one of: METHODS
     pretrain --config e.toml --data jpg --out o -> 2
-    error: settings: invalid type: integer `18`, expected a string in `encoder`
+    error: e.toml: settings: invalid type: integer `18`, expected a string in `encoder`
       hint: `lethe pretrain --help` lists the keys
     undo c.safetensors --method mocov9 --data jpg --out o -> 2
     error: invalid value 'mocov9' for '--method <METHOD>'
@@ -534,11 +534,11 @@ fn numbers_out_of_their_range() {
     pretrain --encoder resnet18-w4 --data jpg --out o --batch-size 8 --epochs 5 --umm-every 2 --umm-from 5 -> 2
     error: umm_from is 5: of 5 epochs none is left for a step of UMM
     pretrain --encoder resnet18-w4 --data jpg --out o --batch-size 8 --config layer.toml -> 2
-    error: [method_settings]: proj_hidden_dim is -5, expected 1 to 131072
+    error: layer.toml: [method_settings]: proj_hidden_dim is -5, expected 1 to 131072
     pretrain --encoder resnet18-w4 --data jpg --out o --batch-size 8 --config tau.toml --method byol -> 2
-    error: [method_settings]: base_tau is 5.0, expected 0 to 1
+    error: tau.toml: [method_settings]: base_tau is 5.0, expected 0 to 1
     pretrain --encoder resnet18-w4 --data jpg --out o --batch-size 8 --config zero.toml -> 2
-    error: [method_settings]: temperature is 0.0, expected a number above 0
+    error: zero.toml: [method_settings]: temperature is 0.0, expected a number above 0
     pretrain --data jpg@n=1 --out o -> 2
     error: batch_size 256 is larger than the data set (1 images)
       hint: name more images
@@ -592,6 +592,9 @@ fn a_run_is_resumed_with_its_own_settings_only() {
     error: file.txt: is a file, expected a folder
     ");
     let (code, said) = run(path, format!("{PRETRAIN} --data jpg --resume --out run").split(' '));
+    assert_eq!(code, Some(0), "{said}");
+    // From another folder it finds its images too.
+    let (code, said) = run(&path.join("empty"), "pretrain --resume --out ../run".split(' '));
     assert_eq!(code, Some(0), "{said}");
 }
 

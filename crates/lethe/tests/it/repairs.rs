@@ -347,6 +347,28 @@ mod the_program {
         args
     }
 
+    /// Plain steps on images held out are those that they would be if it were the training images.
+    #[test]
+    fn plain_repairs_train_on_outer_data() {
+        let folder = temp_dir();
+        let checkpoint = pretrained(folder.path());
+        let others = format!("{DATA},seed=9");
+        for repair in ["continue", "reinit"] {
+            let undone = |name: &str, data: &[&str]| {
+                let out = folder.path().join(format!("{repair}-{name}"));
+                let mut args =
+                    vec!["undo", text(&checkpoint), "--repair", repair, "--epochs", "2", "--batch-size", "32"];
+                args.extend(["--threads", "1", "--out", text(&out)]);
+                args.extend(data);
+                lethe_ok(&args);
+                bits(&checkpoint::open(&out.join("undone.safetensors")).unwrap().encoder)
+            };
+            let held_out = undone("held-out", &["--data", DATA, "--outer-data", &others]);
+            assert!(held_out == undone("others", &["--data", &others]), "{repair}");
+            assert!(held_out != undone("training", &["--data", DATA]), "{repair}");
+        }
+    }
+
     #[test]
     fn every_repair_works_in_a_run_folder_without_more_flags() {
         let folder = temp_dir();
