@@ -22,7 +22,7 @@ fn views(batch: i64, kind: Kind) -> Views {
     Views { labels: Some(labels), ..Views::from(vec![view(1.0), view(2.0)]) }
 }
 
-/// The name of `entry` in its group: a step of it on `views`, with everything that a run does but logging.
+/// Times a step of `entry` on `views`, with everything that a run does but logging, as `name` in `group`.
 fn step(criterion: &mut Criterion, group: &str, name: &str, entry: &Entry, encoder: &dyn Encoder, views: &Views) {
     let method = (entry.build)(&toml::Table::new()).expect("its defaults");
     let net = Part::whole(encoder);
