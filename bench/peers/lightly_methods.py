@@ -12,12 +12,13 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from lightly import loss as losses
+from lightly.data.ijepa_collate import IJEPAMaskCollator
 from lightly.models import utils
 from lightly.models.modules import heads
 from lightly.models.modules.nn_memory_bank import NNMemoryBankModule
 from lightly.transforms import GaussianBlur, RandomSolarization
 from lightly.transforms.multi_view_transform import MultiViewTransform
-from lightly.models.modules import MAEDecoderTIMM, MaskedVisionTransformerTIMM
+from lightly.models.modules import IJEPAPredictorTIMM, MAEDecoderTIMM, MaskedVisionTransformerTIMM
 from lightly.utils.scheduler import cosine_schedule
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
@@ -295,6 +296,35 @@ class Mae(Method):
         return F.mse_loss(predicted, target)
 
 
+class IJepa(Method):
+    """lightly's example (examples/pytorch/ijepa.py) on timm's encoder: its class token sees the context and predicts nothing."""
+
+    def __init__(self, encoder, dim, s):
+        backbone = MaskedVisionTransformerTIMM(encoder)
+        patches, patch = encoder.patch_embed, encoder.patch_embed.patch_size[0]
+        heads = encoder.blocks[0].attn.num_heads
+        predictor = [patches.num_patches, s["pred_depth"], dim, s["pred_embed_dim"], heads]
+        super().__init__(backbone, IJEPAPredictorTIMM, predictor, s)
+        self.teacher = self.teacher[0]
+        scales = tuple(s["context_scale"]), tuple(s["target_scale"]), tuple(s["target_aspect"])
+        self.blocks = IJEPAMaskCollator(patches.img_size[0], patch, *scales, 1, s["targets"], s["min_keep"])
+
+    def loss(self, views, epoch):
+        backbone, predictor = self.student
+        images = views[0]
+        _, context, targets = self.blocks([0] * len(images))
+        with torch.no_grad():
+            features = self.teacher.encode(images)[:, 1:]
+            truth = utils.apply_masks(F.layer_norm(features, features.shape[2:]), targets)
+        keep = F.pad(context[0] + 1, (1, 0))
+        seen = backbone.encode(images, idx_keep=keep)[:, 1:]
+        return F.smooth_l1_loss(predictor(seen, context, targets), truth)
+
+    def after_step(self, progress):
+        start, end = self.momentum
+        utils.update_momentum(self.student[0], self.teacher, start + progress * (end - start))
+
+
 METHODS = {
     "simclr": SimClr,
     "moco-v2": MoCoV2,
@@ -311,4 +341,5 @@ METHODS = {
     "mmcr": Mmcr,
     "tico": TiCo,
     "mae": Mae,
+    "i-jepa": IJepa,
 }
