@@ -77,7 +77,7 @@ pub use kmeans::{Clustering, kmeans, lloyd};
 pub use lidar::lidar;
 pub use linear_cka::{debiased_linear_cka, linear_cka};
 pub use measures::{Cost, MEASURES, Measure, Needs};
-pub use membership::{Membership, membership};
+pub use membership::{Membership, membership, membership_change};
 pub use onset::{ONE_SIDE, Onset, onsets};
 pub use rank_correlation::{RankCorrelation, kendall_tau, rank_correlation, spearman_rho};
 pub use rankme::rankme;

@@ -3,6 +3,7 @@
 //! positives that Carlini et al. 2022, "Membership Inference Attacks From First Principles" (arXiv 2112.03570), ask
 //! for.
 
+use crate::curves::Interval;
 use crate::error::{MeasureError, Result};
 
 /// Half the width of a 95 % interval in standard deviations.
@@ -35,28 +36,79 @@ pub struct Membership {
 /// Fewer than two scores of a side, or a score that is not a number (its row counts from 0 within its side; the column
 /// is 0 for members and 1 for non-members).
 pub fn membership(members: &[f64], non_members: &[f64]) -> Result<Membership> {
-    for (column, scores) in [members, non_members].into_iter().enumerate() {
-        if scores.len() < 2 {
-            return Err(MeasureError::TooFewRows { rows: scores.len(), needed: 2 });
-        }
-        if let Some(row) = scores.iter().position(|score| score.is_nan()) {
-            return Err(MeasureError::NonFinite { row, column, value: f64::NAN });
-        }
-    }
-    let (m, n) = (members.len() as f64, non_members.len() as f64);
-    let all = mid_ranks(&[members, non_members].concat());
-    let (of_members, of_non_members) = all.split_at(members.len());
-    // For every member the share of non-members below it, and for every non-member that of members above it.
-    let above: Vec<f64> = of_members.iter().zip(mid_ranks(members)).map(|(all, own)| (all - own) / n).collect();
-    let below: Vec<f64> =
-        of_non_members.iter().zip(mid_ranks(non_members)).map(|(all, own)| 1.0 - (all - own) / m).collect();
-    let auc = above.iter().sum::<f64>() / m;
-    let width = NORMAL_95 * (variance(&above) / m + variance(&below) / n).sqrt();
+    let placed = Placements::of(members, non_members)?;
+    let (auc, width) = (placed.auc(), NORMAL_95 * placed.error());
     Ok(Membership {
         auc,
         interval: ((auc - width).max(0.0), (auc + width).min(1.0)),
         true_positives_at_1_percent: true_positives(members, non_members),
     })
+}
+
+/// How the area changes between two encoders that score the same images, `before` and `after` as members and
+/// non-members, with the 95 % interval of DeLong, DeLong and Clarke-Pearson for correlated curves.
+///
+/// # Errors
+/// As [`membership()`].
+///
+/// # Panics
+/// On other numbers of images after than before.
+pub fn membership_change(before: [&[f64]; 2], after: [&[f64]; 2]) -> Result<Interval> {
+    assert_eq!(before.map(<[f64]>::len), after.map(<[f64]>::len), "the same images");
+    let ([members, non_members], [members_after, non_members_after]) = (before, after);
+    let change =
+        Placements::of(members_after, non_members_after)?.minus(&Placements::of(members, non_members)?);
+    let (estimate, width) = (change.auc(), NORMAL_95 * change.error());
+    Ok(Interval { estimate, low: estimate - width, high: estimate + width })
+}
+
+/// The structural components of an area, or of the difference of two.
+struct Placements {
+    /// For every member the share of non-members below it.
+    members: Vec<f64>,
+    /// For every non-member the share of members above it.
+    non_members: Vec<f64>,
+}
+
+impl Placements {
+    fn of(members: &[f64], non_members: &[f64]) -> Result<Self> {
+        for (column, scores) in [members, non_members].into_iter().enumerate() {
+            if scores.len() < 2 {
+                return Err(MeasureError::TooFewRows { rows: scores.len(), needed: 2 });
+            }
+            if let Some(row) = scores.iter().position(|score| score.is_nan()) {
+                return Err(MeasureError::NonFinite { row, column, value: f64::NAN });
+            }
+        }
+        let (m, n) = (members.len() as f64, non_members.len() as f64);
+        let all = mid_ranks(&[members, non_members].concat());
+        let (of_members, of_non_members) = all.split_at(members.len());
+        Ok(Self {
+            members: of_members.iter().zip(mid_ranks(members)).map(|(all, own)| (all - own) / n).collect(),
+            non_members: of_non_members
+                .iter()
+                .zip(mid_ranks(non_members))
+                .map(|(all, own)| 1.0 - (all - own) / m)
+                .collect(),
+        })
+    }
+
+    fn minus(&self, other: &Self) -> Self {
+        let difference = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a - b).collect();
+        Self {
+            members: difference(&self.members, &other.members),
+            non_members: difference(&self.non_members, &other.non_members),
+        }
+    }
+
+    fn auc(&self) -> f64 {
+        self.members.iter().sum::<f64>() / self.members.len() as f64
+    }
+
+    fn error(&self) -> f64 {
+        let of_mean = |values: &[f64]| variance(values) / values.len() as f64;
+        (of_mean(&self.members) + of_mean(&self.non_members)).sqrt()
+    }
 }
 
 /// Ranks from 1, the mean rank for equal values.

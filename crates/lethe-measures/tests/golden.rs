@@ -2,7 +2,7 @@
 
 use lethe_measures::{
     Groups, MEASURES, Measure, Rows, adjusted_mutual_information, class_rates, debiased_linear_cka, dimension_of_trees,
-    dse_of_clusters, knn, lidar, linear_cka, lloyd, membership, pair_rates, silhouette, sslmem, tree_length, unitmem,
+    dse_of_clusters, knn, lidar, linear_cka, lloyd, membership, membership_change, pair_rates, silhouette, sslmem, tree_length, unitmem,
 };
 use ndarray::{Array2, Array3, ArrayView2, Axis, stack};
 use safetensors::{Dtype, SafeTensors};
@@ -273,4 +273,13 @@ fn membership_is_scikit_learns_and_delongs() {
     assert_close("lower end", found.interval.0, auc - 1.959963984540054 * error, 1.0);
     assert_close("upper end", found.interval.1, auc + 1.959963984540054 * error, 1.0);
     assert_close("true positives", found.true_positives_at_1_percent, number(&case, "membership/tpr"), 1.0);
+
+    let scores = |name: &str| numbers(&case, &format!("membership/{name}"));
+    let (members, others) = (scores("members"), scores("others"));
+    let (members_after, others_after) = (scores("members_after"), scores("others_after"));
+    let found = membership_change([&members, &others], [&members_after, &others_after]).expect("rates");
+    let (change, error) = (number(&case, "membership/change"), number(&case, "membership/change_error"));
+    assert_close("change", found.estimate, change, 1.0);
+    assert_close("change's lower end", found.low, change - 1.959963984540054 * error, 1.0);
+    assert_close("change's upper end", found.high, change + 1.959963984540054 * error, 1.0);
 }

@@ -93,11 +93,21 @@ fn is_zero(share: &f64) -> bool {
 const SIZE_PROBE: usize = 16;
 
 impl RunConfig {
-    /// Puts `given` (a file's table with the flags over it) over the method's recipe and what the data suggest.
+    /// Puts `given` (the table of `file`, where there is one, with the flags over it) over the method's recipe and what the
+    /// data suggest.
     ///
     /// # Errors
-    /// On unknown keys, values of the wrong type or out of range, unknown names, or images that cannot be read.
-    pub fn resolve(given: toml::Table, open: impl Fn(&str) -> Result<std::sync::Arc<dyn Dataset>>) -> Result<Self> {
+    /// On unknown keys, values of the wrong type or out of range, unknown names, or images that cannot be read. `file` is named
+    /// for keys and types, which flags have right.
+    pub fn resolve(
+        given: toml::Table,
+        file: Option<&Path>,
+        open: impl Fn(&str) -> Result<std::sync::Arc<dyn Dataset>>,
+    ) -> Result<Self> {
+        let of_file = |error: Error| match file {
+            Some(file) => error.at(file),
+            None => error,
+        };
         let text = |key: &str| given.get(key).and_then(toml::Value::as_str);
         let method = methods::find(text("method").unwrap_or("simclr"))?;
         let data = text("data").unwrap_or("shapes");
@@ -133,12 +143,12 @@ impl RunConfig {
         table.insert("method_settings".into(), toml::Table::new().into());
         table.extend(given);
         let mut config: RunConfig = table.try_into().map_err(|error: toml::de::Error| {
-            Error::usage(format!("settings: {error}")).hint("`lethe pretrain --help` lists the keys")
+            of_file(Error::usage(format!("settings: {error}")).hint("`lethe pretrain --help` lists the keys"))
         })?;
         let encoder = config.encoder_spec().resolved(image_size)?.build()?;
         let EncoderSpec { name, stem, patch, pool, layer_scale, .. } = encoder.spec();
         config = Self { encoder: name, stem, patch, pool, layer_scale, ..config };
-        let mut method = (method.build)(&config.method_settings)?;
+        let mut method = (method.build)(&config.method_settings).map_err(of_file)?;
         method.check(&Part::whole(encoder.as_ref()))?;
         config.check(dataset.len())?;
         method.prepare(dataset.as_ref(), config.batch_size)?;

@@ -142,7 +142,7 @@ fn run_config(args: &Args, trained_on: &str, threads: usize) -> Result<RunConfig
     given.insert("threads".into(), (threads as i64).into());
     given.insert("seed".into(), (args.seed as i64).into());
     given.insert("save_every".into(), i64::from((args.epochs / CHECKPOINTS).max(1)).into());
-    RunConfig::resolve(given, data::open)
+    RunConfig::resolve(given, None, data::open)
 }
 
 fn images(spec: &str) -> Result<Images> {
@@ -177,7 +177,7 @@ fn memorisation_rows(stages: &[String], cells: &[Cell]) -> Vec<BeforeAfterRow> {
         let (before, after) = (&cells[i], &cells[stages.len() + i]);
         let mut push = |what: String, of: &dyn Fn(&Cell) -> Option<f64>, better| {
             if let (Some(before), Some(after)) = (of(before), of(after)) {
-                rows.push(BeforeAfterRow { what, before, after, unit: String::new(), better });
+                rows.push(BeforeAfterRow { what, before, after, interval: None, unit: String::new(), better });
             }
         };
         push(format!("memorisation gap, {stage}"), &|cell| cell.memorisation_gap, Better::Lower);
@@ -220,6 +220,7 @@ fn accuracy_rows(
         what: format!("{protocol}, {where_}"),
         before: scores[0].accuracy[*protocol],
         after: scores[1].accuracy[*protocol],
+        interval: None,
         unit: "%".into(),
         better: Better::Higher,
     };

@@ -132,11 +132,14 @@ fn before_after(rows: &[BeforeAfterRow]) -> String {
             Better::Lower => "lower",
             Better::Neither => "-",
         };
+        let interval = row.interval.filter(|[low, high]| low < high);
+        let interval =
+            interval.map_or(String::new(), |[low, high]| format!(" ({} .. {})", shown(low, true), shown(high, true)));
         table.add_row([
             row.what.clone(),
             shown(row.before, false),
             shown(row.after, false),
-            shown(row.after - row.before, true),
+            shown(row.after - row.before, true) + &interval,
             better.into(),
         ]);
     }

@@ -148,13 +148,7 @@ pub(super) fn run(args: Args) -> Result<()> {
         }
         given.extend(flags);
         let if_there = if args.overwrite { IfThere::Overwrite } else { IfThere::Refuse };
-        let of_file = |error: Error| match &args.config {
-            Some(path) if error.what.starts_with("settings: ") || error.what.starts_with("[method_settings]") => {
-                error.at(path)
-            }
-            _ => error,
-        };
-        (RunConfig::resolve(given, data::open).map_err(of_file)?, if_there)
+        (RunConfig::resolve(given, args.config.as_deref(), data::open)?, if_there)
     };
     files::refuse_same(out, Path::new(&config.data))?;
     if config.umm_every == 0 && !config.umm.is_empty() {

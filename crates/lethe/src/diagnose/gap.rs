@@ -18,6 +18,12 @@ pub struct Gap {
     pub high: f64,
 }
 
+impl From<Gap> for super::Estimate {
+    fn from(gap: Gap) -> Self {
+        Self { value: gap.mean, low: gap.low, high: gap.high }
+    }
+}
+
 /// `||u - u'||^2` of the rows of two views `[n, d]`, scaled to unit length: the terms of the alignment of Wang & Isola
 /// (2020). A row of zeros has no direction and counts as one at right angles to all others.
 pub fn alignment_distances(first: ArrayView2<f32>, second: ArrayView2<f32>) -> Vec<f64> {

@@ -2,12 +2,16 @@
 
 use maud::{Markup, html};
 
-use super::numbers::{percent, short};
+use super::numbers::{in_table, percent, short};
 use super::{BeforeAfter, BeforeAfterRow, Better};
+use crate::diagnose::Estimate;
 
 pub(super) fn table(before_after: &BeforeAfter) -> Markup {
     html! {
-        p { "The same encoder before and after undoing, on the same images." }
+        p {
+            "The same encoder before and after undoing, on the same images."
+            @if before_after.rows.iter().any(|row| row.interval.is_some()) { " In brackets 95\u{a0}% intervals of the change." }
+        }
         div.scroll tabindex="0" role="region" aria-label="Before and after" { table.compare {
             thead { tr { th { "measured" } th { "before" } th { "after" } th { "change" } th { "" } } }
             tbody { @for row in &before_after.rows {
@@ -16,19 +20,21 @@ pub(super) fn table(before_after: &BeforeAfter) -> Markup {
                     th { (row.what) }
                     td { (with_unit(row, row.before)) } td { (with_unit(row, row.after)) }
                     td { (change(row)) }
-                    td.verdict { @match verdict { "better" => "▲ better", "worse" => "▼ worse", "same" => "= same", _ => "" } }
+                    td.verdict { @match verdict { "better" => "▲ better", "worse" => "▼ worse", "same" => "= same", "unclear" => "≈ not told apart", _ => "" } }
                 }
             } }
         } }
     }
 }
 
-/// "better", "worse", "same" (to the digits shown), or "" where neither direction is an improvement.
+/// "better", "worse", "same" (to the digits shown), "unclear" (the interval of the change holds 0), or "" where neither
+/// direction is an improvement.
 pub(super) fn verdict(row: &BeforeAfterRow) -> &'static str {
     let rises = row.after > row.before;
     match row.better {
         Better::Neither => "",
         _ if with_unit(row, row.before) == with_unit(row, row.after) => "same",
+        _ if row.interval.is_some_and(|[low, high]| low <= 0.0 && high >= 0.0) => "unclear",
         Better::Higher => {
             if rises {
                 "better"
@@ -56,8 +62,14 @@ pub(super) fn with_unit(row: &BeforeAfterRow, value: f64) -> String {
 
 fn change(row: &BeforeAfterRow) -> String {
     let change = row.after - row.before;
-    match row.unit.as_str() {
-        "%" => format!("{:+.1} points", change * 100.0),
+    let scale = if row.unit == "%" { 100.0 } else { 1.0 };
+    let unit = if row.unit == "%" { " points" } else { "" };
+    match row.interval {
+        Some([low, high]) if low < high => {
+            let [value, low, high] = [change, low, high].map(|v| scale * v);
+            format!("{}{unit}", in_table(Estimate { value, low, high }))
+        }
+        _ if row.unit == "%" => format!("{:+.1}{unit}", scale * change),
         _ => format!("{}{}", if change > 0.0 { "+" } else { "" }, short(change)),
     }
 }

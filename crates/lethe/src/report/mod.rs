@@ -23,7 +23,7 @@ use crate::diagnose::{Diagnosis, Pooled};
 use crate::error::Result;
 use crate::files;
 use crate::run::MetricRow;
-use crate::undo::{EpochRow, Outcome, Seen, StepRow};
+use crate::undo::{Changes, EpochRow, Outcome, Seen, StepRow};
 use crate::views::BadSample;
 
 pub use gallery::Gallery;
@@ -81,18 +81,24 @@ impl BeforeAfter {
             what: format!("{what}, last stage"),
             before: of(before),
             after: of(after),
+            interval: None,
             unit: unit.into(),
             better,
         };
-        Some(Self {
-            rows: vec![
-                row("memorisation gap", |seen| seen.memorisation_gap, "", Better::Lower),
-                row("membership AUC", |seen| seen.membership_auc, "", Better::Lower),
-                row("view retrieval on unseen images", |seen| seen.view_retrieval, "%", Better::Higher),
-                row("dR by pair, training images", |seen| seen.coding_rate_reduction.train, "", Better::Neither),
-                row("dR by pair, unseen images", |seen| seen.coding_rate_reduction.unseen, "", Better::Neither),
-            ],
-        })
+        let mut rows = vec![
+            row("memorisation gap", |seen| seen.memorisation_gap, "", Better::Lower),
+            row("membership AUC", |seen| seen.membership_auc, "", Better::Lower),
+            row("view retrieval on unseen images", |seen| seen.view_retrieval, "%", Better::Higher),
+            row("dR by pair, training images", |seen| seen.coding_rate_reduction.train, "", Better::Neither),
+            row("dR by pair, unseen images", |seen| seen.coding_rate_reduction.unseen, "", Better::Neither),
+        ];
+        if let Some(changes) = &outcome.changes {
+            let Changes { memorisation_gap, membership_auc, view_retrieval } = changes;
+            for (row, change) in rows.iter_mut().zip([memorisation_gap, membership_auc, view_retrieval]) {
+                row.interval = Some([change.low, change.high]);
+            }
+        }
+        Some(Self { rows })
     }
 }
 
@@ -102,6 +108,9 @@ pub struct BeforeAfterRow {
     pub what: String,
     pub before: f64,
     pub after: f64,
+    /// 95 % interval of `after - before`, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<[f64; 2]>,
     /// Written behind the numbers; with "%" they are fractions.
     #[serde(default)]
     pub unit: String,

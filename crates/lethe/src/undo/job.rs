@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind};
 
 use super::folder::Saved;
-use super::monitor::{Monitor, Seen};
+use super::monitor::{Changes, Monitor, Seen};
 use super::others::Given;
 use super::sitting::{Chosen, Sitting};
 use super::{Batches, Head, HeldOut, Settings, Snapshot, StepRow, Subject, UndoFolder, Undone, find, split, undo};
@@ -68,6 +68,8 @@ pub struct Outcome {
     pub before: Option<Seen>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Seen>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Changes>,
 }
 
 /// Repairs as `job` says and writes its folder.
@@ -248,6 +250,8 @@ pub fn run(job: &Job) -> Result<Outcome> {
     let table = monitors.as_ref().map(|(_, table)| table);
     let look = |weights: &Weights| table.map(|table| table.look(encoder.as_ref(), weights)).transpose();
     let (before, after) = (look(subject.weights)?, look(&kept.weights)?);
+    let changes = before.as_ref().zip(after.as_ref());
+    let changes = changes.map(|(before, after)| Changes::of(before, after, settings.seed)).transpose()?;
     let outcome = Outcome {
         repair: settings.repair.clone(),
         steps,
@@ -261,6 +265,7 @@ pub fn run(job: &Job) -> Result<Outcome> {
         stopped_early,
         before,
         after,
+        changes,
     };
     sitting.folder.end(&outcome)?;
     Ok(outcome)

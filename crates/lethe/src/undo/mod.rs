@@ -47,7 +47,7 @@ use hypergradient::{InnerOptimizer, Product, Solver};
 pub use job::{Job, Outcome};
 use log::StepLog;
 pub use log::StepRow;
-pub use monitor::{EpochRow, Judge, Monitor, Seen, Sides, Verdict, lost};
+pub use monitor::{ByImage, Changes, EpochRow, Judge, Monitor, Seen, Sides, Verdict, lost};
 use outer::RateOf;
 pub use repair::{Batch, REPAIRS, Repair, Snapshot, find};
 use repair::{Forward, Start, Step};

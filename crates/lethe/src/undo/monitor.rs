@@ -3,12 +3,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use lethe_measures::{membership, pair_rates, view_retrieval};
+use lethe_measures::{membership, membership_change, pair_rates, view_retrieval};
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{self, Dataset};
-use crate::diagnose::{Estimate, LEAST_IMAGES, alignment_distances};
+use crate::diagnose::{Estimate, LEAST_IMAGES, alignment_distances, gaps};
 use crate::encoders::Encoder;
 use crate::error::{Error, Result};
 use crate::evaluate::{Features, extract};
@@ -41,8 +41,17 @@ pub struct Seen {
     pub coding_rate_reduction: Sides,
     /// Share of unseen images whose other view is the nearest of all.
     pub view_retrieval: f64,
-    /// The same image by image.
     #[serde(skip)]
+    pub by_image: ByImage,
+}
+
+/// What was seen of every image.
+#[derive(Debug, Clone, Default)]
+pub struct ByImage {
+    /// Alignment distances of the view pairs of training images and of unseen ones.
+    pub train: Vec<f64>,
+    pub unseen: Vec<f64>,
+    /// View retrieval of the unseen ones.
     pub retrieved: Vec<f64>,
 }
 
@@ -50,6 +59,44 @@ pub struct Seen {
 pub struct Sides {
     pub train: f64,
     pub unseen: f64,
+}
+
+/// What a repair has changed, after less before, with 95 % intervals: the images are drawn, the two encoders given.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Changes {
+    pub memorisation_gap: Estimate,
+    pub membership_auc: Estimate,
+    pub view_retrieval: Estimate,
+}
+
+impl Changes {
+    /// Of the same images, `before` and `after`.
+    ///
+    /// # Errors
+    /// Distances that are not numbers.
+    pub fn of(before: &Seen, after: &Seen, seed: u64) -> Result<Self> {
+        let (before, after) = (&before.by_image, &after.by_image);
+        let minus = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a - b).collect::<Vec<f64>>();
+        let paired = |a: &[f64], b: &[f64]| Estimate::from(gaps(&[minus(a, b)], seed)[0]);
+        let gap = |side: &ByImage| minus(&side.unseen, &side.train);
+        let scores = |side: &ByImage| [&side.train, &side.unseen].map(|distances| near(distances));
+        let (old, new) = (scores(before), scores(after));
+        let auc = membership_change(old.each_ref().map(|s| &s[..]), new.each_ref().map(|s| &s[..]));
+        Ok(Self {
+            memorisation_gap: paired(&gap(after), &gap(before)),
+            membership_auc: auc.map_err(measured)?.into(),
+            view_retrieval: paired(&after.retrieved, &before.retrieved),
+        })
+    }
+}
+
+/// Scores of membership: the nearer the views, the higher.
+fn near(distances: &[f64]) -> Vec<f64> {
+    distances.iter().map(|distance| -distance).collect()
+}
+
+fn measured(error: lethe_measures::MeasureError) -> Error {
+    Error::failed(format!("watching the repair: {error}"))
 }
 
 /// A line of `undo.jsonl` about an epoch.
@@ -119,21 +166,19 @@ impl Monitor {
             let pairs = features.stages[0].1.mapv(f64::from);
             Ok((features, distances, pairs))
         };
-        let ((features, near, train), (_, far, unseen)) = (side(&self.train)?, side(&self.unseen)?);
-        let measured = |error: lethe_measures::MeasureError| Error::failed(format!("watching the repair: {error}"));
+        let ((features, of_train, train), (_, of_unseen, unseen)) = (side(&self.train)?, side(&self.unseen)?);
         let rate = |pairs: &Array2<f64>| pair_rates(pairs.view(), self.eps2).map_err(measured);
-        let scores = |distances: &[f64]| distances.iter().map(|distance| -distance).collect::<Vec<f64>>();
         let retrieved = view_retrieval(unseen.view()).map_err(measured)?;
         Ok(Seen {
             images: features.images,
-            memorisation_gap: mean(&far) - mean(&near),
-            membership_auc: membership(&scores(&near), &scores(&far)).map_err(measured)?.auc,
+            memorisation_gap: mean(&of_unseen) - mean(&of_train),
+            membership_auc: membership(&near(&of_train), &near(&of_unseen)).map_err(measured)?.auc,
             coding_rate_reduction: Sides {
                 train: rate(&train)?.coding_rate_reduction(),
                 unseen: rate(&unseen)?.coding_rate_reduction(),
             },
             view_retrieval: mean(&retrieved),
-            retrieved,
+            by_image: ByImage { train: of_train, unseen: of_unseen, retrieved },
         })
     }
 }
@@ -141,7 +186,8 @@ impl Monitor {
 /// How much view retrieval `now` has lost against `base`, with three standard errors of the mean of the images'
 /// differences to either side.
 pub fn lost(base: &Seen, now: &Seen) -> Estimate {
-    let differences: Vec<f64> = base.retrieved.iter().zip(&now.retrieved).map(|(base, now)| base - now).collect();
+    let (base, now) = (&base.by_image.retrieved, &now.by_image.retrieved);
+    let differences: Vec<f64> = base.iter().zip(now).map(|(base, now)| base - now).collect();
     let value = mean(&differences);
     let n = differences.len() as f64;
     let variance = differences.iter().map(|d| (d - value).powi(2)).sum::<f64>() / (n - 1.0);
@@ -179,7 +225,7 @@ pub struct Verdict {
 
 impl Judge {
     pub fn new(base: &Seen) -> Self {
-        let blind = base.retrieved.iter().sum::<f64>() < LEAST_FOUND;
+        let blind = base.by_image.retrieved.iter().sum::<f64>() < LEAST_FOUND;
         Self { kept: 0, blind, gap: base.memorisation_gap, before: base.view_retrieval, falling: 0 }
     }
 

@@ -342,7 +342,7 @@ fn presets_are_whole_and_can_be_changed() {
         assert!(published.source.starts_with("https://"), "{}", preset.name);
         assert_eq!(preset.name.split_once('/').unwrap().1, table["method"].as_str().unwrap());
         let images = lethe::data::open(&format!("shapes:n={},size=32", table["batch_size"])).unwrap();
-        let resolved = RunConfig::resolve(table.clone(), |_| Ok(images.clone())).unwrap();
+        let resolved = RunConfig::resolve(table.clone(), None, |_| Ok(images.clone())).unwrap();
         // A classifier has the classes of the images at hand.
         if let Some(classes) = table["method_settings"].get_mut("classes") {
             *classes = (images.classes().len() as i64).into();

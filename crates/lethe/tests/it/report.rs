@@ -206,13 +206,17 @@ fn fixture(folder: &Path) {
         what: what.into(),
         before,
         after,
+        interval: None,
         unit: unit.into(),
         better,
     };
     let before_after = BeforeAfter {
         rows: vec![
             row("k-NN (20), unseen images", 0.623, 0.641, "%", Better::Higher),
-            row("linear probe, unseen images", 0.664, 0.668, "%", Better::Higher),
+            BeforeAfterRow {
+                interval: Some([-0.003, 0.011]),
+                ..row("linear probe, unseen images", 0.664, 0.668, "%", Better::Higher)
+            },
             row("linear probe, correlation broken", 0.412, 0.405, "%", Better::Higher),
             row("memorisation gap, stage4", 0.141, 0.082, "", Better::Lower),
             row("coding rate R, stage4", 98.2, 104.9, "", Better::Neither),
@@ -352,6 +356,10 @@ fn every_part_is_there_and_every_text_escaped() {
     assert!(page.contains("The last line of metrics.jsonl is cut off"), "no word on the line that a kill cut off");
     assert_eq!(page.matches("<g class=\"cell\" tabindex=\"0\"").count(), 6 * STAGES.len() * EPOCHS.len());
     assert_eq!(page.matches("<g class=\"span ").count(), 4, "both onsets are marked, twice");
+    // 66.4 to 66.8 % in an interval that holds 0.
+    assert!(page.contains("0.40 (−0.30 to 1.10) points"), "no interval of a change");
+    assert_eq!(page.matches("not told apart").count(), 1);
+    assert!(page.contains("of 5 numbers 2 got better, 1 worse"));
     assert!(page.contains("Pictures are missing: cifar10: lethe does not download data sets"), "why no pictures");
 
     assert!(!page.contains("<script"), "a name of the user became markup");

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use lethe::checkpoint;
 use lethe::diagnose::Estimate;
-use lethe::undo::{EpochRow, Judge, Row, Seen, Sides, Verdict, lost};
+use lethe::undo::{ByImage, Changes, EpochRow, Judge, Row, Seen, Sides, Verdict, lost};
 use serde_json::Value;
 
 use crate::pretrain::signal;
@@ -261,8 +261,13 @@ fn a_watched_repair_tells_before_and_after_in_the_table_and_on_the_page() {
         let gap = |side: &str| json[side]["memorisation_gap"].as_f64().unwrap();
         assert!(table.contains(&format!("{:.4}", gap("before"))) && table.contains(&format!("{:.4}", gap("after"))));
         assert_ne!(gap("before"), gap("after"));
+        let change: Estimate = serde_json::from_value(json["changes"]["memorisation_gap"].clone()).unwrap();
+        assert!((change.value - (gap("after") - gap("before"))).abs() < 1e-12, "{change:?}");
+        assert!(change.low < change.value && change.value < change.high, "{change:?}");
+        assert!(table.contains(&format!("({:+.4} .. {:+.4})", change.low, change.high)), "{table}");
         let page = fs::read_to_string(out.join("report.html")).unwrap();
         assert!(rows.iter().all(|row| page.contains(row)));
+        assert!(page.contains("95\u{a0}% intervals of the change"));
         let trains = repair == "continue";
         assert_eq!(page.contains("On held-out images, epoch by epoch"), trains);
         assert_eq!(json["kept_epoch"].is_u64(), trains, "an average is not chosen");
@@ -312,7 +317,7 @@ mod judging {
             membership_auc: 0.5,
             coding_rate_reduction: Sides { train: 1.0, unseen: 1.0 },
             view_retrieval: retrieved.iter().sum::<f64>() / retrieved.len() as f64,
-            retrieved: retrieved.to_vec(),
+            by_image: ByImage { retrieved: retrieved.to_vec(), ..ByImage::default() },
         }
     }
 
@@ -328,6 +333,30 @@ mod judging {
         let width = 3.0 * (0.395_833_333_333_333_3f64 / 4.0).sqrt();
         assert!((value - 0.125).abs() < 1e-15);
         assert!((low - (0.125 - width)).abs() < 1e-12 && (high - (0.125 + width)).abs() < 1e-12);
+    }
+
+    /// Memorisation falls by half of what every training image was nearer than the unseen ones; both sides move alike.
+    #[test]
+    fn changes_are_paired_by_image() {
+        let n = 200;
+        let side = |nearer: f64, moved: f64| Seen {
+            by_image: ByImage {
+                train: (0..n).map(|i| 1.0 - nearer + moved * f64::from(i)).collect(),
+                unseen: (0..n).map(|i| 1.0 + moved * f64::from(i)).collect(),
+                retrieved: images(60),
+            },
+            ..seen(nearer, &images(60))
+        };
+        let Changes { memorisation_gap, membership_auc, view_retrieval } =
+            Changes::of(&side(0.5, 0.001), &side(0.25, 0.002), 0).unwrap();
+        let ends = |change: Estimate| [change.low, change.value, change.high];
+        assert!(ends(memorisation_gap).iter().all(|end| (end + 0.25).abs() < 1e-9), "{memorisation_gap:?}");
+        assert_eq!(ends(view_retrieval), [0.0; 3]);
+        // All training images are nearer before (the largest distance is 0.699); of the 200 x 200 pairs after, those
+        // with 0.75 + 0.002 i < 1 + 0.002 j: i - j < 125.
+        let auc = 1.0 - f64::from((125..200).map(|i| i - 125).sum::<i32>() + 75) / 40_000.0;
+        assert!((membership_auc.value - (auc - 1.0)).abs() < 1e-3, "{membership_auc:?} for {}", auc - 1.0);
+        assert!(membership_auc.high < 0.0);
     }
 
     /// Verdicts on (gap, images found) from a base of gap 0.10 and 60 of 100 images.

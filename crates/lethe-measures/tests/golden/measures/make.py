@@ -172,6 +172,14 @@ def delong(members, others):
     return psi.mean(), np.sqrt(psi.mean(1).var(ddof=1) / len(members) + psi.mean(0).var(ddof=1) / len(others))
 
 
+def delong_change(before, after):
+    """The change of the area and its standard error by the covariances of the components, as the paper has it."""
+    psi = [(m[:, None] > n).astype(float) + 0.5 * (m[:, None] == n) for m, n in (before, after)]
+    covariance = np.cov([p.mean(1) for p in psi]) / len(psi[0]) + np.cov([p.mean(0) for p in psi]) / psi[0].shape[1]
+    contrast = np.array([-1, 1])
+    return psi[1].mean() - psi[0].mean(), np.sqrt(contrast @ covariance @ contrast)
+
+
 rng = np.random.default_rng(2)
 
 
@@ -282,5 +290,9 @@ add("membership", {"members": members, "others": others, "auc": auc, "error": er
 
 trained, other = rng.random(40).round(4), rng.random(40).round(4) + 0.2
 add("sslmem", {"with": trained, "without": other, "of_images": (other - trained) / np.ptp(other - trained)})
+
+after, others_after = (0.6 * members + rng.standard_normal(150)).round(1), (0.8 * others + rng.standard_normal(230)).round(1)
+auc, error = delong_change((members, others), (after, others_after))
+add("membership", {"members_after": after, "others_after": others_after, "change": auc, "change_error": error})
 
 save_file(case, sys.argv[1])
