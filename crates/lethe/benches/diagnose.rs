@@ -54,7 +54,7 @@ fn forward(spec: &EncoderSpec, sides: &[Images], settings: &Settings) -> f64 {
                 };
                 let loader = Loader::new(Arc::clone(&side.dataset), augmentation, settings).expect("images");
                 let progress = Progress::new("features", "images", IMAGES as u64);
-                extract(encoder.as_ref(), &w, &loader, &stages, &progress).expect("features");
+                extract(encoder.as_ref(), &w, &loader, 0, &stages, &progress).expect("features");
             }
         }
     }
@@ -74,6 +74,7 @@ fn main() {
         normalize: None,
         reference: None,
         augmentation: None,
+        draws: 1,
         fisher: false,
         batch_size: 256,
         threads,

@@ -49,7 +49,7 @@ fn extraction(c: &mut Criterion) {
     group.sample_size(10).throughput(Throughput::Elements(IMAGES as u64));
     group.bench_function("features of all stages", |b| {
         let progress = Progress::new("features", "images", IMAGES as u64);
-        b.iter(|| extract(encoder.as_ref(), &w, &loader, &[0, 1, 2, 3, 4], &progress))
+        b.iter(|| extract(encoder.as_ref(), &w, &loader, 0, &[0, 1, 2, 3, 4], &progress))
     });
 }
 

@@ -17,6 +17,9 @@ pub enum Purpose {
     Corruption = 7,
     Loss = 8,
     DropPath = 9,
+    /// Views that are looked at rather than trained on.
+    Look = 10,
+    Bootstrap = 11,
 }
 
 pub type Rng = ChaCha8Rng;

@@ -42,6 +42,7 @@ impl Workshop<'_> {
             self.pretrain_flags(&cell)?;
             let values = self.values(&cell)?;
             flags(&cell.base.undo, &values)?;
+            flags(&cell.base.diagnose, &values)?;
             flags(&cell.repair.flags, &values)?;
             fill(&cell.base.unseen, &values)?;
             for judge in self.plan.judges(cell.base) {
@@ -87,6 +88,7 @@ impl Workshop<'_> {
         let run = folder.join("run");
         let held_out = self.values(cell)?.remove("held-out").expect("the plan was checked");
         let mut args: Vec<String> = vec!["diagnose".into(), text(&run), "--unseen".into(), held_out];
+        args.extend(flags(&cell.base.diagnose, &self.values(cell)?)?);
         args.extend(["--seed".into(), cell.seed.to_string(), "--threads".into(), "1".into()]);
         args.extend(["--out".into(), text(&run.join("diagnosis"))]);
         Step { folder: &folder, name: "diagnose".to_owned() }.make(&self.lethe, &args, &["--overwrite".into()])
@@ -122,16 +124,22 @@ impl Workshop<'_> {
             (PathBuf::from(checkpoint), undo)
         };
 
-        let diagnosis = folder.join("diagnosis");
-        let mut args: Vec<String> = vec!["diagnose".into(), text(&checkpoint), "--data".into(), data];
-        args.extend(["--unseen".into(), fill(&cell.base.unseen, &values)?]);
-        if let Some(augmentation) = cell.base.pretrain.get("augmentation").and_then(toml::Value::as_str) {
-            args.extend(["--augmentation".into(), augmentation.into()]);
-        }
-        args.extend(last);
-        args.extend(["--out".into(), text(&diagnosis)]);
-        step("diagnose").make(&self.lethe, &args, &["--overwrite".into()])?;
-        let diagnosis = read(&diagnosis.join("diagnosis.json"))?;
+        let unseen = fill(&cell.base.unseen, &values)?;
+        let diagnose = |name: &str, data: &str| -> Result<Value> {
+            let out = folder.join(name.replace("diagnose", "diagnosis"));
+            let mut args = ["diagnose", &text(&checkpoint), "--data", data, "--unseen", &unseen].map(str::to_owned).to_vec();
+            if let Some(augmentation) = cell.base.pretrain.get("augmentation").and_then(toml::Value::as_str) {
+                args.extend(["--augmentation".into(), augmentation.into()]);
+            }
+            args.extend(flags(&cell.base.diagnose, &values)?);
+            args.extend(last.clone());
+            args.extend(["--out".into(), text(&out)]);
+            step(name).make(&self.lethe, &args, &["--overwrite".into()])?;
+            read(&out.join("diagnosis.json"))
+        };
+        let diagnosis = diagnose("diagnose", &data)?;
+        // What a repair learns of the images held out for it.
+        let of_held_out = values.get("held-out").map(|held_out| diagnose("diagnose-held-out", held_out)).transpose()?;
 
         let mut accuracy = Map::new();
         for judge in self.plan.judges(cell.base) {
@@ -155,6 +163,7 @@ impl Workshop<'_> {
             "repair": cell.repair.name,
             "seed": cell.seed,
             "memorisation": memorisation(&diagnosis),
+            "memorisation_held_out": of_held_out.as_ref().map(memorisation),
             "accuracy": accuracy,
             "undo": effort(&undo),
             "settings": self.plan.settings(cell),

@@ -31,6 +31,8 @@ pub(crate) struct Plan {
     pretrain: toml::Table,
     #[serde(default)]
     undo: toml::Table,
+    #[serde(default)]
+    diagnose: toml::Table,
     #[serde(rename = "base")]
     pub(crate) bases: Vec<Base>,
     #[serde(rename = "repair")]
@@ -59,6 +61,9 @@ pub(crate) struct Base {
     /// Flags of `lethe undo` for every repair of this base, over those that bases have in common.
     #[serde(default)]
     pub(crate) undo: toml::Table,
+    /// Flags of every `lethe diagnose`, over those that bases have in common.
+    #[serde(default)]
+    pub(crate) diagnose: toml::Table,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -138,7 +143,12 @@ impl Plan {
     pub(crate) fn parse(text: &str) -> std::result::Result<Self, String> {
         let mut plan: Self = toml::from_str(text).map_err(|error| error.to_string())?;
         for base in &mut plan.bases {
-            for (own, common) in [(&mut base.pretrain, &plan.pretrain), (&mut base.undo, &plan.undo)] {
+            let tables = [
+                (&mut base.pretrain, &plan.pretrain),
+                (&mut base.undo, &plan.undo),
+                (&mut base.diagnose, &plan.diagnose),
+            ];
+            for (own, common) in tables {
                 for (key, value) in common {
                     own.entry(key).or_insert_with(|| value.clone());
                 }

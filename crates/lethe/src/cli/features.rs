@@ -47,7 +47,7 @@ pub(super) fn run(args: Args) -> Result<()> {
     let sight = args.images.sight(&model, dataset.as_ref(), &args.data)?;
     let loader = args.images.plain(&dataset, &sight)?;
     let progress = Progress::new("features", "images", dataset.len() as u64);
-    let features = evaluate::extract(model.encoder.as_ref(), &model.weights, &loader, &stages, &progress)?;
+    let features = evaluate::extract(model.encoder.as_ref(), &model.weights, &loader, 0, &stages, &progress)?;
     progress.finish();
     say_bad_samples(&loader);
     feature_file::write(&args.out, &features.stages, features.labels.as_deref())?;

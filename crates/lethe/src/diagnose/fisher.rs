@@ -12,6 +12,7 @@ use crate::evaluate::{Model, Sight};
 use crate::methods::{self, Views};
 use crate::nn::{Mode, Weights};
 use crate::progress::{self, Progress};
+use crate::rng::Purpose;
 use crate::views::{self, Augmentation, Loader, LoaderSettings, Normalize, Order};
 
 /// The most batches: each costs a backward pass.
@@ -40,6 +41,7 @@ impl Fisher {
             batch_size,
             order: Order::Shuffled,
             seed: settings.seed,
+            purpose: Purpose::Look,
             threads: settings.threads,
             ..LoaderSettings::default()
         };

@@ -73,7 +73,7 @@ pub fn gaps(differences: &[impl AsRef<[f64]>], seed: u64) -> Vec<Gap> {
 fn resampling_weights(n: usize, seed: u64) -> Array2<f64> {
     let mut weights = Array2::zeros((RESAMPLES, n));
     for (b, mut row) in weights.rows_mut().into_iter().enumerate() {
-        let mut rng = rng::keyed(seed, Purpose::Sample, 0, b as u64, 0);
+        let mut rng = rng::keyed(seed, Purpose::Bootstrap, 0, b as u64, 0);
         for _ in 0..n {
             row[rng.random_range(0..n)] += 1.0 / n as f64;
         }

@@ -37,7 +37,7 @@ fn scores(own: &[SideFeatures], reference: Option<&[SideFeatures]>, stage: usize
     let [train, unseen] = own else { return None };
     let unseen = unseen.distances(stage);
     let mean = unseen.iter().sum::<f64>() / unseen.len() as f64;
-    Some(train.distances(stage).into_iter().map(|distance| mean - distance).collect())
+    Some(train.distances(stage).iter().map(|distance| mean - distance).collect())
 }
 
 impl Listed {

@@ -83,6 +83,8 @@ pub struct Settings {
     pub reference: Option<PathBuf>,
     /// Recipe of the view pairs; the method's own unless given, SimCLR's of an unknown method.
     pub augmentation: Option<String>,
+    /// Pairs of views an image that the gap and membership are the means of, at least 1. All else sees the first one.
+    pub draws: u32,
     /// Also take `fisher_trace`, which costs backward passes.
     pub fisher: bool,
     pub batch_size: usize,
@@ -96,7 +98,7 @@ pub const LEAST_IMAGES: usize = 20;
 /// Diagnoses every stage of `subjects`, oldest first, on images they were trained on and, where given, on unseen ones.
 ///
 /// Both sides take the same number of images, as measures of different numbers of rows cannot be compared. View pairs
-/// are drawn once: all checkpoints see the same ones, and image i of both sides goes through the same draws.
+/// are drawn once, and by other draws than those of a training with the same seed: all checkpoints see the same ones, and image i of both sides goes through the same draws.
 ///
 /// # Errors
 /// Those of the checkpoints and images; subjects with different encoders, or different memories of the images.
@@ -141,7 +143,7 @@ pub fn diagnose(subjects: &[Subject], sets: &Sets, settings: &Settings) -> Resul
     let models = subjects.len() + usize::from(settings.reference.is_some());
     let beside = transfer.as_ref().map_or(0, Transfer::images) + fisher.as_ref().map_or(0, Fisher::images);
     let progress =
-        Progress::new("diagnose", "images", (models * shown.len() * 2 * images + subjects.len() * beside) as u64);
+        Progress::new("diagnose", "images", (models * shown.len() * (1 + settings.draws as usize) * images + subjects.len() * beside) as u64);
     let features = |model: &Model| {
         shown.iter().map(|shown| shown.features(model, &stages, &progress)).collect::<Result<Vec<SideFeatures>>>()
     };
@@ -298,6 +300,7 @@ fn resolved(
         ("normalize", json!(sight.normalize)),
         ("reference", json!(settings.reference)),
         ("augmentation", json!(augmentation)),
+        ("draws", json!(settings.draws)),
         ("eps2", json!(settings.eps2)),
         ("seed", json!(settings.seed)),
     ]

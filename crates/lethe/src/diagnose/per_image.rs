@@ -32,7 +32,7 @@ impl PerImage {
     pub(super) fn of(features: &[SideFeatures], stage: usize, answers: &[Answers; 2], settings: &Settings) -> Self {
         let mut numbers = Self::default();
         let [train, unseen] = features else { return numbers };
-        let mut differ = |name, more: Vec<f64>, less: Vec<f64>| {
+        let mut differ = |name, more: &[f64], less: &[f64]| {
             numbers.differences.insert(name, more.iter().zip(less).map(|(more, less)| more - less).collect());
         };
         differ(DIFFERENCES[0], unseen.distances(stage), train.distances(stage));
@@ -41,10 +41,10 @@ impl PerImage {
             class_rate_terms(rows.features.mapv(f64::from).view(), rows.labels, settings.eps2).ok()
         };
         if let (Some(more), Some(less)) = (terms(train), terms(unseen)) {
-            differ(DIFFERENCES[1], more, less);
+            differ(DIFFERENCES[1], &more, &less);
         }
         if let [Some(more), Some(less)] = answers.each_ref().map(|answers| answers.get(KNN)) {
-            differ(DIFFERENCES[2], shares(more), shares(less));
+            differ(DIFFERENCES[2], &shares(more), &shares(less));
         }
         if let Ok(found) = view_retrieval(unseen.pairs_of(stage).view()) {
             numbers.qualities.insert(VIEW_RETRIEVAL, found);

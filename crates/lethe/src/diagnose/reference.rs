@@ -52,7 +52,7 @@ pub(super) fn compare(own: &[SideFeatures], reference: &[SideFeatures], stage: u
 /// One score an image, those of the training images first.
 pub(super) fn scores(own: &[SideFeatures], reference: &[SideFeatures], stage: usize) -> Option<Vec<f64>> {
     let distances = |sides: &[SideFeatures]| -> Vec<f64> {
-        sides.iter().flat_map(|side| side.distances(stage)).map(f64::sqrt).collect()
+        sides.iter().flat_map(|side| side.distances(stage)).map(|distance| distance.sqrt()).collect()
     };
     Some(sslmem(&distances(own), &distances(reference)).ok()?.of_images)
 }

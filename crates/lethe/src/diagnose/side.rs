@@ -13,6 +13,7 @@ use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::evaluate::{Features, Labelled, Model, PROTOCOLS, Protocol, Sight, extract};
 use crate::progress::{self, Progress};
+use crate::rng::Purpose;
 use crate::views::{self, Augmentation, Loader, LoaderSettings, Normalize, Order};
 
 /// Batches computed ahead.
@@ -25,12 +26,15 @@ pub(super) type Answers = IndexMap<&'static str, Vec<bool>>;
 pub(super) struct Shown {
     plain: Loader,
     pairs: Loader,
+    draws: u32,
 }
 
-/// Features of all stages, of the images as they are and of their pairs.
+/// Features of all stages, of the images as they are and of their first pairs.
 pub(super) struct SideFeatures {
     pub(super) plain: Features,
     pairs: Features,
+    /// `||u - u'||^2` of the two views, of every stage image by image: the mean over the draws.
+    distances: Vec<Vec<f64>>,
 }
 
 /// A loader of images as they are.
@@ -43,6 +47,7 @@ fn loader(dataset: Arc<dyn Dataset>, augmentation: Augmentation, settings: &Sett
         batch_size: settings.batch_size,
         order: Order::Sequential,
         seed: settings.seed,
+        purpose: Purpose::Look,
         threads: settings.threads,
         prefetch: PREFETCH,
         ..LoaderSettings::default()
@@ -58,12 +63,23 @@ impl Shown {
         settings: &Settings,
     ) -> Result<Self> {
         let pairs = views::augmentation(augmentation, sight.size, Normalize::named(&sight.normalize)?)?.pair();
-        Ok(Self { plain: plain(Arc::clone(&dataset), sight, settings)?, pairs: loader(dataset, pairs, settings)? })
+        let plain = plain(Arc::clone(&dataset), sight, settings)?;
+        Ok(Self { plain, pairs: loader(dataset, pairs, settings)?, draws: settings.draws })
     }
 
     pub(super) fn features(&self, model: &Model, stages: &[usize], progress: &Progress) -> Result<SideFeatures> {
-        let features = |loader| extract(model.encoder.as_ref(), &model.weights, loader, stages, progress);
-        Ok(SideFeatures { plain: features(&self.plain)?, pairs: features(&self.pairs)? })
+        let features = |loader, draw| extract(model.encoder.as_ref(), &model.weights, loader, draw, stages, progress);
+        let (plain, pairs) = (features(&self.plain, 0)?, features(&self.pairs, 0)?);
+        let of_pairs = |pairs: &Features| -> Vec<Vec<f64>> {
+            (0..stages.len()).map(|i| alignment_distances(pairs.view(i, 0), pairs.view(i, 1))).collect()
+        };
+        let mut distances = of_pairs(&pairs);
+        for draw in 1..self.draws {
+            let others = of_pairs(&features(&self.pairs, draw)?);
+            distances.iter_mut().flatten().zip(others.iter().flatten()).for_each(|(sum, other)| *sum += other);
+        }
+        distances.iter_mut().flatten().for_each(|sum| *sum /= f64::from(self.draws));
+        Ok(SideFeatures { plain, pairs, distances })
     }
 
     pub(super) fn say_bad_samples(&self) {
@@ -74,9 +90,9 @@ impl Shown {
 }
 
 impl SideFeatures {
-    /// `||u - u'||^2` of the two views of every image.
-    pub(super) fn distances(&self, stage: usize) -> Vec<f64> {
-        alignment_distances(self.pairs.view(stage, 0), self.pairs.view(stage, 1))
+    /// The [alignment distance](alignment_distances) of the views of every image.
+    pub(super) fn distances(&self, stage: usize) -> &[f64] {
+        &self.distances[stage]
     }
 
     /// The images as they are, `[n, d]`.
@@ -84,7 +100,7 @@ impl SideFeatures {
         self.plain.stages[stage].1.mapv(f64::from)
     }
 
-    /// The two views of every image, `[2 n, d]`: row i and row i + n.
+    /// The first two views of every image, `[2 n, d]`: row i and row i + n.
     pub(super) fn pairs_of(&self, stage: usize) -> Array2<f64> {
         self.pairs.stages[stage].1.mapv(f64::from)
     }

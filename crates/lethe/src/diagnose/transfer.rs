@@ -52,7 +52,7 @@ impl Transfer {
 
     /// Whether each image asked about is labelled right, for every stage.
     pub(super) fn answers(&self, model: &Model, stages: &[usize], progress: &Progress) -> Result<Vec<Vec<bool>>> {
-        let features = |side| extract(model.encoder.as_ref(), &model.weights, side, stages, progress);
+        let features = |side| extract(model.encoder.as_ref(), &model.weights, side, 0, stages, progress);
         let [bank, asked] = self.sides.each_ref().map(features);
         let (bank, asked) = (bank?, asked?);
         let labelled = "checked: both sides have labels";

@@ -33,8 +33,8 @@ impl Features {
     }
 }
 
-/// One pass of a whole encoder in evaluation mode over the first epoch of `loader`, keeping the stages at `stages`
-/// (ascending); `progress` counts images. Where an image is broken the row, and its label, are those of
+/// One pass of a whole encoder in evaluation mode over `epoch` of `loader`, which has other draws of the views than any other
+/// epoch, keeping the stages at `stages` (ascending); `progress` counts images. Where an image is broken the row, and its label, are those of
 /// the one that the loader showed for it.
 ///
 /// # Errors
@@ -43,6 +43,7 @@ pub fn extract(
     encoder: &dyn Encoder,
     w: &Weights,
     loader: &Loader,
+    epoch: u32,
     stages: &[usize],
     progress: &Progress,
 ) -> Result<Features> {
@@ -51,7 +52,7 @@ pub fn extract(
     let mut shown = Vec::with_capacity(loader.dataset().len());
     // For each stage and view, the rows so far.
     let mut rows: Vec<Vec<Vec<f32>>> = vec![Vec::new(); stages.len()];
-    for batch in loader.epoch(0, 0) {
+    for batch in loader.epoch(epoch, 0) {
         let batch = batch?;
         for (view, x) in batch.tensors(device, Kind::Float).iter().enumerate() {
             let pooled = tch::no_grad(|| net.represent_stages(w, x, Mode::Eval));

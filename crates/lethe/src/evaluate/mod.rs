@@ -183,7 +183,7 @@ pub fn evaluate(
         }));
     }
     let progress = Progress::new("features", "images", (images + test.dataset().len()) as u64);
-    let side = |loader| extract(model.encoder.as_ref(), &model.weights, loader, stages, &progress);
+    let side = |loader| extract(model.encoder.as_ref(), &model.weights, loader, 0, stages, &progress);
     let (train, test) = (side(train)?, side(test)?);
     progress.finish();
     (0..stages.len())

@@ -18,6 +18,7 @@ use crate::methods::{self, Loss, Views};
 use crate::nn::{DropPath, Gradients, Mode, Weights};
 use crate::optim::{self, WarmupCosine};
 use crate::progress::Progress;
+use crate::rng::Purpose;
 use crate::run::{IfThere, Metrics, RunFolder};
 use crate::views::{self, Loader, LoaderSettings, Normalize, Order};
 
@@ -178,6 +179,7 @@ fn loader_settings(config: &RunConfig) -> LoaderSettings {
         batch_size: config.batch_size,
         order: Order::Shuffled,
         seed: config.seed,
+        purpose: Purpose::View,
         threads: config.threads,
         prefetch: PREFETCH,
         bad_budget: config.bad_budget,

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::evaluate::{Features, extract};
 use crate::nn::Weights;
 use crate::progress::Progress;
+use crate::rng::Purpose;
 use crate::run::Kind;
 use crate::views::{Augmentation, Loader, LoaderSettings, Order};
 
@@ -148,7 +149,7 @@ impl Monitor {
         let of = |range: Range<usize>| -> Result<Self> {
             let loader = |dataset: &Arc<dyn Dataset>| {
                 let part = data::part(Arc::clone(dataset), range.clone(), settings.seed);
-                let settings = LoaderSettings { order: Order::Sequential, ..settings.clone() };
+                let settings = LoaderSettings { order: Order::Sequential, purpose: Purpose::Look, ..settings.clone() };
                 Loader::new(part, augmentation.pair(), settings)
             };
             Ok(Self { train: loader(train)?, unseen: loader(unseen)?, eps2 })
@@ -161,7 +162,7 @@ impl Monitor {
     pub fn look(&self, encoder: &dyn Encoder, w: &Weights) -> Result<Seen> {
         let last = encoder.stages().len() - 1;
         let side = |loader| -> Result<(Features, Vec<f64>, Array2<f64>)> {
-            let features = extract(encoder, w, loader, &[last], &Progress::hidden())?;
+            let features = extract(encoder, w, loader, 0, &[last], &Progress::hidden())?;
             let distances = alignment_distances(features.view(0, 0), features.view(0, 1));
             let pairs = features.stages[0].1.mapv(f64::from);
             Ok((features, distances, pairs))

@@ -36,6 +36,9 @@ pub struct LoaderSettings {
     pub batch_size: usize,
     pub order: Order,
     pub seed: u64,
+    /// Whose draws the views are: with the same seed, what is [looked at](Purpose::Look) goes through other draws than what
+    /// was trained on ([`Purpose::View`]).
+    pub purpose: Purpose,
     /// 0 for one a processor.
     pub threads: usize,
     /// Batches computed ahead, at least 1.
@@ -46,7 +49,15 @@ pub struct LoaderSettings {
 
 impl Default for LoaderSettings {
     fn default() -> Self {
-        Self { batch_size: 256, order: Order::Shuffled, seed: 0, threads: 0, prefetch: 2, bad_budget: 0.001 }
+        Self {
+            batch_size: 256,
+            order: Order::Shuffled,
+            seed: 0,
+            purpose: Purpose::View,
+            threads: 0,
+            prefetch: 2,
+            bad_budget: 0.001,
+        }
     }
 }
 
@@ -267,7 +278,7 @@ impl Shared {
             }
         };
         for (view, out) in outs.into_iter().enumerate() {
-            let mut rng = rng::keyed(self.settings.seed, Purpose::View, epoch, index as u64, view as u32);
+            let mut rng = rng::keyed(self.settings.seed, self.settings.purpose, epoch, index as u64, view as u32);
             self.augmentation.apply(image, view, &mut rng, scratch, out);
         }
         Ok(shown)

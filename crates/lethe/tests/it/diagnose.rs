@@ -149,7 +149,13 @@ fn an_encoder_overfitted_to_32_images_shows_it_in_its_last_stage() {
     let weights = weights.to_kind(Kind::Double).trainable();
     let normalize = Normalize::named("cifar10").unwrap();
     let augmentation = views::augmentation("simclr", 16, normalize).unwrap();
-    let settings = LoaderSettings { batch_size: 32, order: Order::Sequential, threads: 1, ..LoaderSettings::default() };
+    let settings = LoaderSettings {
+        batch_size: 32,
+        order: Order::Sequential,
+        purpose: Purpose::Look,
+        threads: 1,
+        ..LoaderSettings::default()
+    };
     let loader = Loader::new(Arc::clone(&train.dataset), augmentation, settings).unwrap();
     let views = Views::of(&loader.epoch(0, 0).next().unwrap().unwrap(), Device::Cpu, Kind::Double);
     let mut optimizer = optim::build("adamw", 1e-4).unwrap();
@@ -169,6 +175,7 @@ fn an_encoder_overfitted_to_32_images_shows_it_in_its_last_stage() {
         normalize: Some("cifar10".into()),
         reference: Some(untrained(folder.path(), 3, 0)),
         augmentation: None,
+        draws: 1,
         fisher: false,
         batch_size: 32,
         threads: 1,

@@ -110,7 +110,7 @@ fn extraction_is_the_forward_pass_in_the_data_s_order() {
         let whole = loader(spec, augmentation.clone(), 11).epoch(0, 0).next().unwrap().unwrap();
         let in_batches = loader(spec, augmentation.clone(), 4);
         let progress = Progress::new("features", "images", 11);
-        let found = evaluate::extract(encoder.as_ref(), &w, &in_batches, &[1, 4], &progress).unwrap();
+        let found = evaluate::extract(encoder.as_ref(), &w, &in_batches, 0, &[1, 4], &progress).unwrap();
 
         assert_eq!(found.images, 11);
         assert_eq!(found.labels.as_deref(), Arc::clone(in_batches.dataset()).labels());

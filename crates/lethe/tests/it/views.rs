@@ -409,6 +409,19 @@ fn batches_depend_on_nothing_but_seed_epoch_and_place() {
     assert!(reseeded.epoch(3, 0).map(content).next().expect("a batch").1 != reference[0].1, "seeds differ");
 }
 
+/// Else a diagnosis with the seed of a training would ask after the very views that its first epoch has trained on.
+#[test]
+fn what_is_looked_at_was_not_trained_on() {
+    let views = |purpose| -> Vec<Vec<u32>> {
+        let settings = LoaderSettings { order: Order::Sequential, purpose, ..settings(1) };
+        let loader = loader(broken(24, &[]), settings);
+        (0..3).flat_map(|epoch| loader.epoch(epoch, 0).map(|batch| content(batch).1).collect::<Vec<_>>()).collect()
+    };
+    let (trained, looked) = (views(Purpose::View), views(Purpose::Look));
+    assert_eq!(trained.len(), 3 * 24);
+    assert!(looked.iter().all(|views| !trained.contains(views)));
+}
+
 #[test]
 fn shuffled_drops_the_rest_and_sequential_keeps_it() {
     let shuffled = loader(broken(50, &[]), settings(16));
