@@ -3,10 +3,10 @@ and five whole steps. PyTorch 2.11, torchvision 0.26, lightly 1.6, float64.
 
     python make.py case.safetensors
 
-DCL, DCLW and VICReg are lightly's (dcl_loss.py and vicreg_loss.py of
-https://github.com/lightly-ai/lightly/tree/e8d317f/lightly/loss), DCL's head too
-(https://github.com/lightly-ai/lightly/blob/e8d317f/lightly/models/modules/heads.py). The others are written here from their
-formulas, sample by sample:
+DCL and DCLW (https://github.com/lightly-ai/lightly/blob/e8d317f/lightly/loss/dcl_loss.py) with their head
+(https://github.com/lightly-ai/lightly/blob/e8d317f/lightly/models/modules/heads.py) and VICReg
+(https://github.com/lightly-ai/lightly/blob/e8d317f/lightly/loss/vicreg_loss.py) are lightly's. The others are written here
+from their formulas, sample by sample:
   moco-v2     https://github.com/vturrisi/solo-learn/blob/9187ea3/solo/losses/mocov2plus.py and solo/methods/mocov2plus.py:
               a queue a view, both directions, halved
   moco-v3     https://github.com/facebookresearch/moco-v3/blob/c349e6e/moco/builder.py: cross-entropy times 2 T, both
