@@ -27,7 +27,7 @@ pub(super) struct Args {
     /// Methods, their papers, presets and published accuracies
     #[arg(long, exclusive = true)]
     list: bool,
-    /// A published recipe, whole, such as cifar10/simclr; --config and flags go over it
+    /// A published recipe, such as cifar10/simclr; --config and flags go over it
     #[arg(long, value_name = "NAME", requires = "data", conflicts_with = "method")]
     preset: Option<String>,
     /// Settings in TOML, with the names of config.toml; flags go over them

@@ -1,5 +1,5 @@
-//! Published recipes, whole: `presets/DATA/METHOD.toml`, the keys of a `--config` file and a table `[preset]` that says
-//! where they are from. What Lethe cannot do as published stands in the first line.
+//! Published recipes: `presets/DATA/METHOD.toml`, the keys of a `--config` file and a table `[preset]` with their source
+//! and the accuracy where one was published. What differs stands in the first line, but for bf16 where they have f16.
 
 use serde::{Deserialize, Serialize};
 

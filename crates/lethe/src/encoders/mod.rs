@@ -109,6 +109,11 @@ impl<'a> Part<'a> {
         Part { drop: Some(drop), ..self.clone() }
     }
 
+    /// What drops paths in this mode, for weights that are trained.
+    pub fn drop_path(&self, mode: Mode) -> Option<&'a DropPath> {
+        self.drop.filter(|_| mode == Mode::Train)
+    }
+
     /// The stages up to and with `split`, and those after it.
     ///
     /// # Errors
@@ -169,7 +174,7 @@ impl<'a> Part<'a> {
 
     fn stage(&self, i: usize, w: &Weights, x: &Tensor, mode: Mode) -> Tensor {
         let trained = || w.iter().any(|(name, t)| t.requires_grad() && self.encoder.owns(i, name));
-        let drop = self.drop.filter(|_| mode == Mode::Train && trained());
+        let drop = self.drop_path(mode).filter(|_| trained());
         let map = self.encoder.stage(i, w, x, mode, drop);
         if let Some(hook) = self.hook {
             hook(&map);

@@ -174,8 +174,8 @@ impl Vit {
     }
 
     /// All blocks and the last norm, of tokens `[n, t, d]` of any patches.
-    pub fn encode(&self, w: &Weights, tokens: &Tensor) -> Tensor {
-        (1..self.stages.len()).fold(tokens.shallow_clone(), |x, i| self.block(i, w, &x, None))
+    pub fn encode(&self, w: &Weights, tokens: &Tensor, drop: Option<&DropPath>) -> Tensor {
+        (1..self.stages.len()).fold(tokens.shallow_clone(), |x, i| self.block(i, w, &x, drop))
     }
 
     /// Block `i`, counted from 1; after the last one its norm.

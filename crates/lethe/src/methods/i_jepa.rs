@@ -8,7 +8,7 @@ use super::masked::{Predictor, places, take, whole_vit};
 use super::{Entry, Loss, Method, Recipe, Views, from_settings, full_precision, teacher, to_settings};
 use crate::encoders::{Encoder, Part, Pool, Vit};
 use crate::error::{Error, Result};
-use crate::nn::{Mode, Weights};
+use crate::nn::{DropPath, Mode, Weights};
 use crate::rng::{self, Purpose, Rng};
 
 pub(super) const ENTRY: Entry = Entry {
@@ -85,19 +85,27 @@ impl IJepa {
 
     /// Predicts the teacher's features, normalised a token, at each target from the student's at the context (equation 1 of
     /// the paper; the authors' code takes smooth L1 where it writes L2). `images` are `[n, 3, h, w]`, of the size that `vit`
-    /// is made for.
-    pub fn predict(&self, vit: &Vit, w: &Weights, images: &Tensor, blocks: &Blocks) -> Prediction {
+    /// is made for. The student alone drops paths.
+    pub fn predict(
+        &self,
+        vit: &Vit,
+        w: &Weights,
+        images: &Tensor,
+        blocks: &Blocks,
+        drop: Option<&DropPath>,
+    ) -> Prediction {
         let truth = tch::no_grad(|| {
             let teacher = w.under("teacher.");
             let images = images.detach();
-            let tokens = vit.encode(&teacher, &vit.with_class_token(&teacher, &vit.embed(&teacher, &images)));
+            let tokens = vit.with_class_token(&teacher, &vit.embed(&teacher, &images));
+            let tokens = vit.encode(&teacher, &tokens, None);
             let tokens = full_precision(&tokens.narrow(1, 1, tokens.size()[1] - 1));
             let tokens = tokens.layer_norm([vit.shape.width], None::<&Tensor>, None::<&Tensor>, 1e-5, false);
             let of_targets: Vec<Tensor> = blocks.targets.iter().map(|target| take(&tokens, target)).collect();
             Tensor::cat(&of_targets, 0)
         });
         let context = take(&vit.embed(w, images), &blocks.context);
-        let latent = vit.encode(w, &vit.with_class_token(w, &context));
+        let latent = vit.encode(w, &vit.with_class_token(w, &context), drop);
         let seen = latent.narrow(1, 1, latent.size()[1] - 1);
         // All targets at once, as images of their own.
         let targets = blocks.targets.len() as i64;
@@ -200,7 +208,7 @@ impl Method for IJepa {
         teacher::copy(w, &["predictor."]);
     }
 
-    fn loss(&self, net: &Part, w: &Weights, views: &Views, _mode: Mode) -> Result<Loss> {
+    fn loss(&self, net: &Part, w: &Weights, views: &Views, mode: Mode) -> Result<Loss> {
         let vit = whole_vit(NAME, net)?;
         let grid = vit.shape.image_size / vit.shape.patch;
         let mut distances = Vec::new();
@@ -209,7 +217,7 @@ impl Method for IJepa {
             vit.expect_own_size(NAME, images)?;
             let mut rng = rng::keyed(views.draw, Purpose::Loss, 0, 0, view as u32);
             let blocks = self.blocks(images.size()[0], grid, &mut rng, images.device());
-            let Prediction { distance, latent, features } = self.predict(vit, w, images, &blocks);
+            let Prediction { distance, latent, features } = self.predict(vit, w, images, &blocks, net.drop_path(mode));
             distances.push(distance);
             representations.push(vit.pool(vit.shape.depth, &latent));
             projections.push(features.narrow(0, 0, images.size()[0]).flatten(1, 2));

@@ -7,7 +7,7 @@ use super::masked::{Predictor, parted, take, whole_vit};
 use super::{Entry, Loss, Method, Recipe, Views, from_settings, full_precision, to_settings};
 use crate::encoders::{Encoder, Part, Vit};
 use crate::error::{Error, Result};
-use crate::nn::{self, Mode, Weights};
+use crate::nn::{self, DropPath, Mode, Weights};
 use crate::rng::{self, Purpose, Rng};
 
 pub(super) const ENTRY: Entry = Entry {
@@ -64,9 +64,10 @@ impl Mae {
         images: &Tensor,
         kept: &Tensor,
         hidden: &Tensor,
+        drop: Option<&DropPath>,
     ) -> Reconstruction {
         let visible = take(&vit.embed(w, images), kept);
-        let latent = vit.encode(w, &vit.with_class_token(w, &visible));
+        let latent = vit.encode(w, &vit.with_class_token(w, &visible), drop);
         let pixels = full_precision(&self.decoder().predict(w, &latent, kept, hidden));
         let patches = nn::patches(&full_precision(images), vit.shape.patch);
         let mut target = take(&patches.permute([0, 1, 2, 4, 5, 3]).flatten(3, 5).flatten(1, 2), hidden);
@@ -106,7 +107,7 @@ impl Method for Mae {
         self.decoder().check(NAME)
     }
 
-    fn loss(&self, net: &Part, w: &Weights, views: &Views, _mode: Mode) -> Result<Loss> {
+    fn loss(&self, net: &Part, w: &Weights, views: &Views, mode: Mode) -> Result<Loss> {
         let vit = whole_vit(NAME, net)?;
         let patches = w.get("memory.places").size()[0];
         let kept = (patches as f64 * (1.0 - self.mask_ratio)) as usize;
@@ -116,7 +117,8 @@ impl Method for Mae {
             vit.expect_own_size(NAME, images)?;
             let mut rng = rng::keyed(views.draw, Purpose::Loss, 0, 0, view as u32);
             let (kept, hidden) = parted(images.size()[0], patches, kept, &mut rng, images.device());
-            let Reconstruction { error, latent, pixels } = self.reconstruct(vit, w, images, &kept, &hidden);
+            let Reconstruction { error, latent, pixels } =
+                self.reconstruct(vit, w, images, &kept, &hidden, net.drop_path(mode));
             errors.push(error);
             representations.push(vit.pool(vit.shape.depth, &latent));
             projections.push(pixels.flatten(1, 2));

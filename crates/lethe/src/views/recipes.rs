@@ -24,7 +24,8 @@ pub const RECIPES: &[Recipe] = &[
     Recipe { name: "mae", paper: "He et al. 2022, arXiv 2111.06377", views: mae },
 ];
 
-/// Up to this size the published recipes do without multi-crop and, but for SimCLR's and ReSSL's, without blur.
+/// Up to this size the published recipes do without multi-crop and, but for those of SimCLR, ReSSL and EMP-SSL, without
+/// blur.
 const SMALL: u32 = 64;
 
 const STRONG: ColorJitter = ColorJitter { brightness: 0.8, contrast: 0.8, saturation: 0.8, hue: 0.2 };

@@ -1,4 +1,4 @@
-//! MoCo v2+ and v3, NNCLR, ReSSL, DCL, ReLIC, SupCon and supervised training against `golden/contrastive`.
+//! MoCo v2+ and v3, NNCLR, ReSSL, DCL, ReLIC, SupCon, BYOL, VICReg and supervised training against `golden/contrastive`.
 
 use lethe::encoders::{EncoderSpec, Part, Stem};
 use lethe::methods::{self, Views, find};
@@ -85,7 +85,7 @@ fn five_steps(name: &str, settings: toml::Table) {
     let mut optimizer = optim::build("sgd", 0.0).unwrap();
     let images = golden.get("images").to_kind(Kind::Double).unbind(0);
     for (step, views) in images.iter().enumerate() {
-        let views: Views = views.unbind(0).into();
+        let views = Views { labels: Some(golden.get("labels").shallow_clone()), ..views.unbind(0).into() };
         let loss = method.loss(&net, &w, &views, Mode::Train).unwrap();
         let expected = of("losses").get(step as i64);
         golden::assert_close(&format!("{name}: loss {step}"), &loss.total, &expected, ROUNDING);
@@ -155,8 +155,32 @@ fn five_steps_of_relic() {
     );
 }
 
+#[test]
+fn five_steps_of_byol() {
+    five_steps(
+        "byol",
+        toml::toml! { proj_hidden_dim = 8 proj_output_dim = 6 pred_hidden_dim = 8 base_tau = 0.9 final_tau = 1.0 },
+    );
+}
+
+#[test]
+fn five_steps_of_dcl() {
+    five_steps("dcl", toml::toml! { temperature = 0.2 proj_hidden_dim = 8 proj_output_dim = 6 });
+    five_steps("dclw", toml::toml! { temperature = 0.2 sigma = 0.5 proj_hidden_dim = 8 proj_output_dim = 6 });
+}
+
+#[test]
+fn five_steps_of_vicreg() {
+    five_steps("vicreg", toml::toml! { proj_hidden_dim = 8 proj_output_dim = 6 });
+}
+
+#[test]
+fn five_steps_of_supervised() {
+    five_steps("supervised", toml::toml! { classes = 3 });
+}
+
 /// Along a direction the product of Hessian and direction is the difference of the gradients at both ends. Not so for DCLW,
-/// through whose weights no gradient goes.
+/// through whose weights no gradient goes, nor for SwAV, whose codes move with the weights but are taken as constants.
 #[test]
 fn they_can_be_differentiated_twice() {
     let encoder = EncoderSpec::new("resnet18-w2", Stem::Cifar).build().unwrap();
@@ -164,7 +188,7 @@ fn they_can_be_differentiated_twice() {
     let images = Tensor::arange(8 * 3 * 16 * 16, (Kind::Double, Device::Cpu)).view([8, 3, 16, 16]);
     let labels = Tensor::arange(8, (Kind::Int64, Device::Cpu)).remainder(3);
     let images = Views { labels: Some(labels), ..vec![(&images * 0.7).sin(), (&images * 0.7 + 0.3).sin()].into() };
-    for name in ["moco-v2", "moco-v3", "nnclr", "ressl", "dcl", "relic", "supcon", "supervised", "dino", "simdino"] {
+    for name in "moco-v2 moco-v3 nnclr ressl dcl relic supcon supervised byol vicreg dino simdino".split(' ') {
         let method = (find(name).unwrap().build)(&small_settings(name)).unwrap();
         let mut rng = once(0, Purpose::Init);
         let frozen = encoder.init(&mut rng).to_kind(Kind::Double).frozen();

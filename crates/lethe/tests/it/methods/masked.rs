@@ -2,9 +2,9 @@
 
 use lethe::encoders::{Part, Pool, Stem, Vit, VitShape};
 use lethe::methods::{Blocks, IJepa, Loss, Mae, Method, Prediction, Reconstruction, Views};
-use lethe::nn::{Mode, Weights, transformer};
+use lethe::nn::{DropPath, Mode, Weights, transformer};
 use lethe::rng::{Purpose, once};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::encoders::{formula, formulas};
 use crate::golden;
@@ -69,7 +69,8 @@ fn mae_is_that_of_lightly() {
         let method = mae(norm_pix);
         let w = weights(&vit, &method);
         let of = |name: &str| golden.get(&format!("{case}/{name}"));
-        let Reconstruction { error, latent, pixels } = method.reconstruct(&vit, &w, &images, of("kept"), of("hidden"));
+        let Reconstruction { error, latent, pixels } =
+            method.reconstruct(&vit, &w, &images, of("kept"), of("hidden"), None);
         golden::assert_close("latent", &latent, of("latent"), 1e-12);
         golden::assert_close("pixels", &pixels, of("pixels"), 1e-11);
         golden::assert_close("loss", &error, of("loss"), 1e-12);
@@ -90,13 +91,13 @@ fn five_steps_of_i_jepa_are_those_of_lightly() {
         let of = |name: &str| golden.get(&format!("i-jepa/{step}/{name}"));
         let targets = ["target0", "target1"].map(|name| of(name).shallow_clone());
         let blocks = Blocks { context: of("context").shallow_clone(), targets: targets.into() };
-        let Prediction { distance, features, .. } = method.predict(&vit, &w, &images, &blocks);
+        let Prediction { distance, features, .. } = method.predict(&vit, &w, &images, &blocks, None);
         golden::assert_close(&format!("step {step}"), &distance, of("loss"), 1e-11);
         if step == 0 {
             golden::assert_close("features", &features, golden.get("i-jepa/features"), 1e-11);
             assert_gradients("i-jepa", &golden, &w, &distance);
         }
-        let Prediction { distance, .. } = method.predict(&vit, &w, &images, &blocks);
+        let Prediction { distance, .. } = method.predict(&vit, &w, &images, &blocks, None);
         let gradients = w.gradients(&distance, false).unwrap();
         w = tch::no_grad(|| w.plus(-0.2, &gradients)).trainable();
         method.after_step(&w, (step + 1) as f64 / 5.0);
@@ -133,6 +134,31 @@ fn masks_hang_on_the_draw_alone() {
         let error = method.loss(&net, &w, &other, Mode::Train).err().expect("refused");
         assert!(error.what.ends_with("needs views of 16 x 16 pixels, not 24 x 24"), "{error}");
     }
+}
+
+#[test]
+fn paths_are_dropped_in_training_and_none_of_a_teacher() {
+    let (vit, images) = (small_vit(), formula(&[8, 3, 16, 16], 0.5));
+    let net = Part::whole(&vit);
+    let jepa = IJepa { pred_embed_dim: 12, pred_depth: 1, min_keep: 3, ..IJepa::default() };
+    let drop = |seed: u64| DropPath::new(0.5, seed);
+    let methods: [&dyn Method; 2] = [&mae(true), &jepa];
+    for method in methods {
+        let w = weights(&vit, method);
+        let loss = |net: &Part, mode: Mode| method.loss(net, &w, &vec![images.copy()].into(), mode).unwrap().total;
+        let plain = loss(&net, Mode::Train);
+        assert_ne!(loss(&net.dropping(&drop(1)), Mode::Train), plain);
+        assert_ne!(loss(&net.dropping(&drop(1)), Mode::Train), loss(&net.dropping(&drop(2)), Mode::Train));
+        assert_eq!(loss(&net.dropping(&drop(1)), Mode::Train), loss(&net.dropping(&drop(1)), Mode::Train));
+        assert_eq!(loss(&net.dropping(&drop(1)), Mode::Eval), plain);
+    }
+    // Of a student that sees all patches. A teacher that dropped paths too would draw before it.
+    let w = weights(&vit, &jepa);
+    let all = Tensor::arange(16, (Kind::Int64, Device::Cpu)).repeat([8, 1]);
+    let blocks = Blocks { targets: vec![all.narrow(1, 0, 4)], context: all };
+    let Prediction { latent, .. } = jepa.predict(&vit, &w, &images, &blocks, Some(&drop(1)));
+    let tokens = vit.with_class_token(&w, &vit.embed(&w, &images));
+    golden::assert_close("latent", &latent, &vit.encode(&w, &tokens, Some(&drop(1))), 1e-12);
 }
 
 #[test]

@@ -1,10 +1,12 @@
-"""Golden cases of the contrastive methods: values and gradients of their losses, and five whole steps of those that keep a
-teacher or a memory. PyTorch 2.11, torchvision 0.26, lightly 1.6, float64.
+"""Golden cases of the contrastive methods, BYOL, VICReg and the supervised reference: values and gradients of their losses,
+and five whole steps. PyTorch 2.11, torchvision 0.26, lightly 1.6, float64.
 
     python make.py case.safetensors
 
-DCL and DCLW are lightly's (https://github.com/lightly-ai/lightly/blob/e8d317f/lightly/loss/dcl_loss.py). The others are
-written here from their formulas, sample by sample:
+DCL and DCLW (https://github.com/lightly-ai/lightly/blob/e8d317f/lightly/loss/dcl_loss.py) with their head
+(https://github.com/lightly-ai/lightly/blob/e8d317f/lightly/models/modules/heads.py) and VICReg
+(https://github.com/lightly-ai/lightly/blob/e8d317f/lightly/loss/vicreg_loss.py) are lightly's. The others are written here
+from their formulas, sample by sample:
   moco-v2     https://github.com/vturrisi/solo-learn/blob/9187ea3/solo/losses/mocov2plus.py and solo/methods/mocov2plus.py:
               a queue a view, both directions, halved
   moco-v3     https://github.com/facebookresearch/moco-v3/blob/c349e6e/moco/builder.py: cross-entropy times 2 T, both
@@ -15,6 +17,8 @@ written here from their formulas, sample by sample:
   relic       equation 3 of arXiv 2010.07922 (there is no code of the authors')
   supcon      L_out, equation 2 of arXiv 2004.11362; https://github.com/HobbitLong/SupContrast/blob/331aab5/losses.py
   supervised  torch.nn.functional.cross_entropy, mean of both views
+  byol        equation 2 of arXiv 2006.07733, both directions, summed; its heads and VICReg's are those of
+              https://github.com/vturrisi/solo-learn/tree/9187ea3/solo/methods
 
 The five steps run on the networks of ../undo/make.py with torch.optim.SGD. The teacher's momentum rises along a cosine, and
 its batch-norm keeps statistics of its own.
@@ -27,7 +31,8 @@ import pathlib
 import sys
 
 import torch
-from lightly.loss import DCLLoss, DCLWLoss
+from lightly.loss import DCLLoss, DCLWLoss, VICRegLoss
+from lightly.models.modules.heads import SimCLRProjectionHead
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn.functional import cross_entropy, normalize
@@ -38,9 +43,10 @@ spec.loader.exec_module(undo)
 
 WIDTH, SIDE, N, STEPS, LR = 2, 8, 6, 5, 0.05
 HIDDEN, OUT, QUEUE, CLASSES = 8, 6, 16, 3  # a queue that N does not divide: it wraps within a batch
+LABELS = torch.arange(N) % CLASSES
 BASE_TAU = 0.9
 T, T_KEY, SIGMA = 0.2, 0.04, 0.5
-FINAL_TAU = {"moco-v2": 0.999, "moco-v3": 1.0, "ressl": 1.0, "relic": 1.0}
+FINAL_TAU = {"moco-v2": 0.999, "moco-v3": 1.0, "ressl": 1.0, "relic": 1.0, "byol": 1.0}
 
 
 # The losses. A queue's rows are of unit length already.
@@ -93,6 +99,10 @@ def relic(q1, q2, k1, k2):
     return contrast, (kl(p12, p21) + kl(p21, p12)) / 2
 
 
+def byol(p, k):
+    return (2 - 2 * cosines(p, k).diagonal()).mean()
+
+
 def supcon(z1, z2, labels):
     similarity = torch.exp(cosines(torch.cat([z1, z2]), torch.cat([z1, z2])) / 0.2)
     labels = torch.cat([labels, labels])
@@ -108,18 +118,20 @@ def supcon(z1, z2, labels):
 # Five steps.
 
 class Net(nn.Module):
-    def __init__(self, projector, predictor=None):
+    def __init__(self, **heads):
         super().__init__()
         early, late = undo.Early(WIDTH), undo.Late(WIDTH)
         self.conv1, self.bn1, self.layer1, self.layer2 = early.conv1, early.bn1, early.layer1, early.layer2
         self.layer3, self.layer4 = late.layer3, late.layer4
-        self.projector = projector
-        if predictor is not None:
-            self.predictor = predictor
+        for name, head in heads.items():
+            self.add_module(name, head)
+
+    def represent(self, x):
+        x = self.layer2(self.layer1(torch.relu(self.bn1(self.conv1(x)))))
+        return self.layer4(self.layer3(x)).mean(dim=(2, 3))
 
     def project(self, x):
-        x = self.layer2(self.layer1(torch.relu(self.bn1(self.conv1(x)))))
-        return self.projector(self.layer4(self.layer3(x)).mean(dim=(2, 3)))
+        return self.projector(self.represent(x))
 
 
 def chain(*dims, bias=True, norm=True, last=()):
@@ -132,15 +144,25 @@ def chain(*dims, bias=True, norm=True, last=()):
 
 
 D = 8 * WIDTH
+# New ones go last: every net takes its weights from the same stream.
 NETS = {
-    "moco-v2": lambda: Net(chain(D, HIDDEN, OUT, norm=False)),
+    "moco-v2": lambda: Net(projector=chain(D, HIDDEN, OUT, norm=False)),
     "moco-v3": lambda: Net(
-        chain(D, HIDDEN, OUT, bias=False, last=[nn.BatchNorm1d(OUT, affine=False)]), chain(OUT, HIDDEN, OUT, bias=False)
+        projector=chain(D, HIDDEN, OUT, bias=False, last=[nn.BatchNorm1d(OUT, affine=False)]),
+        predictor=chain(OUT, HIDDEN, OUT, bias=False),
     ),
-    "nnclr": lambda: Net(chain(D, HIDDEN, HIDDEN, OUT, last=[nn.BatchNorm1d(OUT)]), chain(OUT, HIDDEN, OUT)),
-    "ressl": lambda: Net(chain(D, HIDDEN, OUT, norm=False)),
-    "relic": lambda: Net(chain(D, HIDDEN, OUT)),
+    "nnclr": lambda: Net(
+        projector=chain(D, HIDDEN, HIDDEN, OUT, last=[nn.BatchNorm1d(OUT)]), predictor=chain(OUT, HIDDEN, OUT)
+    ),
+    "ressl": lambda: Net(projector=chain(D, HIDDEN, OUT, norm=False)),
+    "relic": lambda: Net(projector=chain(D, HIDDEN, OUT)),
+    "byol": lambda: Net(projector=chain(D, HIDDEN, OUT), predictor=chain(OUT, HIDDEN, OUT)),
+    "dcl": lambda: Net(projector=SimCLRProjectionHead(D, HIDDEN, OUT).layers),
+    "dclw": lambda: Net(projector=SimCLRProjectionHead(D, HIDDEN, OUT).layers),
+    "vicreg": lambda: Net(projector=chain(D, HIDDEN, HIDDEN, OUT)),
+    "supervised": lambda: Net(classifier=nn.Linear(D, CLASSES)),
 }
+HEADS = ("projector", "predictor", "classifier")
 QUEUES = {"moco-v2": ["queue1", "queue2"], "nnclr": ["support"], "ressl": ["queue"]}
 
 
@@ -154,8 +176,15 @@ class Ring:
             self.next = (self.next + 1) % len(self.rows)
 
 
+WITHOUT_TEACHER = {"dcl": DCLLoss(temperature=T), "dclw": DCLWLoss(temperature=T, sigma=SIGMA), "vicreg": VICRegLoss()}
+
+
 def step(name, net, teacher, rings, x1, x2):
     """The loss, and what each ring is to take in."""
+    if name == "supervised":
+        return sum(cross_entropy(net.classifier(net.represent(x)), LABELS) for x in (x1, x2)) / 2, {}
+    if name in WITHOUT_TEACHER:
+        return WITHOUT_TEACHER[name](net.project(x1), net.project(x2)), {}
     if name == "nnclr":
         z1, z2 = net.project(x1), net.project(x2)
         p1, p2 = net.predictor(z1), net.predictor(z2)
@@ -173,6 +202,8 @@ def step(name, net, teacher, rings, x1, x2):
         return loss, {"queue1": k1, "queue2": k2}
     if name == "moco-v3":
         return moco_v3(net.predictor(z1), k2) + moco_v3(net.predictor(z2), k1), {}
+    if name == "byol":
+        return byol(net.predictor(z1), k2) + byol(net.predictor(z2), k1), {}
     contrast, invariance = relic(z1, z2, k1, k2)
     return contrast + 0.7 * invariance, {}
 
@@ -196,7 +227,7 @@ def stored(state):
 
 def five_steps(name, encoder, images, out):
     net = NETS[name]()
-    head = rounded({k: v for k, v in net.state_dict().items() if k.startswith(("projector", "predictor"))})
+    head = rounded({k: v for k, v in net.state_dict().items() if k.startswith(HEADS)})
     net.load_state_dict({**encoder, **head})
     out.update({f"{name}/head.{k}": v for k, v in stored(head).items()})
     rings = {q: Ring(normalize(torch.randn(QUEUE, OUT), dim=1).float().double()) for q in QUEUES.get(name, [])}
@@ -265,7 +296,7 @@ def main(path):
     torch.set_default_dtype(torch.float64)
     out = {}
     values_and_gradients(out)
-    encoder = Net(nn.Identity())
+    encoder = Net()
     for module in encoder.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out")
@@ -275,7 +306,7 @@ def main(path):
     encoder = rounded(encoder.state_dict())
     out.update({f"encoder.{k}": v for k, v in stored(encoder).items()})
     images = torch.randn(STEPS, 2, N, 3, SIDE, SIDE).float().double()
-    out["images"] = images.float()
+    out["images"], out["labels"] = images.float(), LABELS
     for name in NETS:
         five_steps(name, encoder, images, out)
     save_file({k: v.detach().clone().contiguous() for k, v in out.items()}, path)

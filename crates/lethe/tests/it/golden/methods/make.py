@@ -1,5 +1,8 @@
-"""Values and gradients of the methods' losses in float64, by lightly 1.5/1.6 (https://github.com/lightly-ai/lightly,
-commit e8d317f: lightly/loss/{ntx_ent_loss,vicreg_loss,negative_cosine_similarity}.py). Usage: make.py OUT
+"""Values and gradients of the methods' losses in float64, by lightly 1.5/1.6. Usage: make.py OUT
+
+  https://github.com/lightly-ai/lightly/blob/e8d317f/lightly/loss/ntx_ent_loss.py
+  https://github.com/lightly-ai/lightly/blob/e8d317f/lightly/loss/vicreg_loss.py
+  https://github.com/lightly-ai/lightly/blob/e8d317f/lightly/loss/negative_cosine_similarity.py
 
 BYOL's paper minimises 2 - 2 cos summed over both directions; lightly averages -cos, so the test expects
 4 + 4 * lightly's value and 4 times its gradient.

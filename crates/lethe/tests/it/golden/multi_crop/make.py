@@ -1,7 +1,8 @@
 """SwAV, DINO and SimDINO in float64: values and gradients of their losses, and five whole steps of each with multi-crop.
 
-References: lightly 1.6.0 (https://github.com/lightly-ai/lightly, commit e8d317f: lightly/loss/{swav_loss,dino_loss}.py) for
-the losses of SwAV and DINO, the latter with its centre and its warm-up. SimDINO is written out from
+References: lightly 1.6.0 for the losses of SwAV (https://github.com/lightly-ai/lightly/blob/e8d317f/lightly/loss/swav_loss.py)
+and DINO (https://github.com/lightly-ai/lightly/blob/e8d317f/lightly/loss/dino_loss.py), the latter with its centre and its
+warm-up. SimDINO is written out from
 https://github.com/RobinWu218/SimDINO/blob/645b37d7f7400c44dfa65a8e278296feb51e23c7/simdino/main_dino.py (MCRLoss with
 expa_type 1: the coding rate of the mean of student and teacher), as a p x p determinant. The networks are torchvision 0.26's
 BasicBlock in its own chain, DINO's last layer `torch.nn.utils.weight_norm` with lengths of 1.
