@@ -29,14 +29,14 @@ pub const FUNCTIONS: &[Function] = &[
         paper: "Lethe's own, after Wang et al. 2024, arXiv 2401.12233, which compares two encoders",
         takes: "training and unseen images",
         cost: "passes over the images",
-        variant: "image i of both sides goes through the same draws of the augmentation",
+        variant: "image i of both sides goes through the same draws of the augmentation, none of them a draw of the training; the distances are means of 4 pairs of views an image (`--draws`)",
         fails: "shows a gap too where the two sets of images differ in more than training",
     },
     Function {
         name: "membership",
         title: "Membership AUC",
         formula: "chance that a training image scores higher than an unseen one, the score being how near its two \
-                  views lie; 0.5 is guessing",
+                  views lie (in the mean of 4 pairs); 0.5 is guessing",
         paper: "Hanley and McNeil 1982; interval: DeLong et al. 1988; true positives at 1 % false positives: \
                 Carlini et al. 2022, arXiv 2112.03570",
         takes: "training and unseen images, or any score of each",
@@ -127,7 +127,7 @@ pub const FUNCTIONS: &[Function] = &[
         paper: "Wang et al. 2024, arXiv 2401.12233",
         takes: "an encoder trained in the same way without the training images (`lethe diagnose --reference`)",
         cost: "passes over the images",
-        variant: "two views, where the authors take the image and five views",
+        variant: "4 pairs of views, where the authors take the image and five views",
         fails: "the two encoders differ by seed too: hold it to the same of unseen images; one far image shrinks \
                 all others",
     },

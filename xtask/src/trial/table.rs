@@ -9,6 +9,9 @@ use super::plan::{Base, NOTHING, Plan, matches};
 use super::results::Results;
 use super::statistics::{Difference, holm, paired};
 
+/// The parts of a cell's line that hold outcomes.
+const PARTS: [&str; 3] = ["memorisation", "memorisation_held_out", "accuracy"];
+
 /// The value of an outcome by seed, of one base and repair.
 pub(crate) fn by_seed(results: &Results, plan: &Plan, base: &str, repair: &str, outcome: &str) -> BTreeMap<u64, f64> {
     let value =
@@ -37,7 +40,7 @@ pub(crate) fn markdown(plan: &Plan, results: &Results) -> String {
     let bases: Vec<&Base> = plan.bases.iter().filter(has_lines).collect();
     for base in bases.iter().filter(|_| !plan.short.is_empty()) {
         let known: Vec<String> =
-            ["memorisation", "accuracy"].iter().flat_map(|part| outcomes(results, base, part)).collect();
+            PARTS.iter().flat_map(|part| outcomes(results, base, part)).collect();
         let columns: Vec<String> = plan.short.iter().filter(|outcome| known.contains(outcome)).cloned().collect();
         let _ = write!(text, "\n### {}, in short\n{}", base.name, comparisons(plan, results, base, "", &columns));
     }
@@ -122,7 +125,7 @@ fn of_base(plan: &Plan, results: &Results, base: &Base) -> String {
         compared(plan, results, base).into_iter().flat_map(of).any(|change| change != 0.0)
     };
     let mut text = format!("\n### {}\n", base.name);
-    for part in ["memorisation", "accuracy"] {
+    for part in PARTS {
         let outcomes: Vec<String> = outcomes(results, base, part).into_iter().filter(changes).collect();
         if !outcomes.is_empty() {
             text += &comparisons(plan, results, base, part, &outcomes);

@@ -158,7 +158,7 @@ fn diagnose_settings(seed: u64, threads: usize) -> diagnose::Settings {
         normalize: None,
         reference: None,
         augmentation: None,
-        draws: 1,
+        draws: 4,
         fisher: false,
         batch_size: 256,
         threads,
