@@ -27,6 +27,7 @@ use lethe_measures::linear_cka;
 use crate::data::{self, Dataset};
 use crate::error::{Error, Result};
 use crate::evaluate::{Model, Sight, accuracy};
+use crate::interrupt;
 use crate::methods;
 use crate::progress::Progress;
 
@@ -152,6 +153,9 @@ pub fn diagnose(subjects: &[Subject], sets: &Sets, settings: &Settings) -> Resul
     let mut per_image = Vec::new();
     let mut before: Option<Vec<SideFeatures>> = None;
     for (checkpoint, subject) in subjects.iter().enumerate() {
+        if let Some(stop) = interrupt::asked() {
+            return Err(stop);
+        }
         let model = subject.open(settings.device)?;
         let features = features(&model)?;
         let transferred = transfer.as_ref().map(|transfer| transfer.answers(&model, &stages, &progress)).transpose()?;

@@ -12,6 +12,7 @@ use serde::Serialize;
 use tch::Device;
 
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::progress::Progress;
 use crate::views::Loader;
 
@@ -183,7 +184,10 @@ pub fn evaluate(
         }));
     }
     let progress = Progress::new("features", "images", (images + test.dataset().len()) as u64);
-    let side = |loader| extract(model.encoder.as_ref(), &model.weights, loader, 0, stages, &progress);
+    let side = |loader| match interrupt::asked() {
+        Some(stop) => Err(stop),
+        None => extract(model.encoder.as_ref(), &model.weights, loader, 0, stages, &progress),
+    };
     let (train, test) = (side(train)?, side(test)?);
     progress.finish();
     (0..stages.len())
