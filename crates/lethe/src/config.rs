@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind};
 
 use crate::data::Dataset;
-use crate::encoders::{EncoderSpec, Part, Pool, Stem};
-use crate::error::{Error, Result};
+use crate::encoders::{self, EncoderSpec, Part, Pool, Stem};
+use crate::error::{At, Error, Result};
 use crate::{files, methods, progress};
 
 /// Every setting of a pre-training, resolved; the content of a run folder's `config.toml`.
@@ -150,13 +150,16 @@ impl RunConfig {
         config = Self { encoder: name, stem, patch, pool, layer_scale, ..config };
         let mut method = (method.build)(&config.method_settings).map_err(of_file)?;
         method.check(&Part::whole(encoder.as_ref()))?;
-        config.check(dataset.len())?;
+        config.check()?;
+        config.check_batch(dataset.len())?;
+        device(&config.device)?;
         method.prepare(dataset.as_ref(), config.batch_size)?;
         config.method_settings = method.settings();
         Ok(config)
     }
 
-    fn check(&self, images: usize) -> Result<()> {
+    /// What can be said without the images and the machine.
+    fn check(&self) -> Result<()> {
         let counts = [
             ("epochs", self.epochs as usize, 1, usize::MAX),
             ("batch_size", self.batch_size, 2, usize::MAX),
@@ -188,19 +191,20 @@ impl RunConfig {
             let (from, epochs) = (self.umm_from, self.epochs);
             return Err(Error::usage(format!("umm_from is {from}: of {epochs} epochs none is left for a step of UMM")));
         }
-        if self.batch_size > images {
-            return Err(Error::usage(format!(
-                "batch_size {} is larger than the data set ({images} images)",
-                self.batch_size
-            ))
-            .hint(if images < 2 { "name more images".into() } else { format!("--batch-size {images}") }));
-        }
         if !(0.0..1.0).contains(&self.drop_path) || self.drop_path > 0.0 && self.patch.is_none() {
             let why = if self.patch.is_none() { "has no paths to drop" } else { "needs a share below 1" };
             return Err(Error::usage(format!("drop_path {}: {} {why}", self.drop_path, self.encoder)));
         }
-        device(&self.device)?;
-        Ok(())
+        encoders::check_size(self.encoder_spec().build()?.as_ref(), self.image_size)
+    }
+
+    fn check_batch(&self, images: usize) -> Result<()> {
+        if self.batch_size <= images {
+            return Ok(());
+        }
+        let what = format!("batch_size {} is larger than the data set ({images} images)", self.batch_size);
+        let hint = if images < 2 { "name more images".into() } else { format!("--batch-size {images}") };
+        Err(Error::usage(what).hint(hint))
     }
 
     pub fn encoder_spec(&self) -> EncoderSpec {
@@ -216,10 +220,13 @@ impl RunConfig {
     }
 
     /// # Errors
-    /// When the file cannot be read or holds an unknown key.
+    /// When the file cannot be read, holds an unknown key, or a value out of its range.
     pub fn read(path: &Path) -> Result<Self> {
         let table = read_table(path)?;
-        table.try_into().map_err(|error: toml::de::Error| Error::failed(error.to_string()).at(path))
+        let config: Self =
+            table.try_into().map_err(|error: toml::de::Error| Error::failed(error.to_string()).at(path))?;
+        config.check().at(path)?;
+        Ok(config)
     }
 
     pub fn to_toml(&self) -> String {
@@ -231,10 +238,7 @@ impl RunConfig {
 /// When the file cannot be read or is not TOML.
 pub fn read_table(path: &Path) -> Result<toml::Table> {
     let text = files::read_text(path)?;
-    text.parse().map_err(|error: toml::de::Error| {
-        let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
-        Error::usage(format!("line {line}: {}", error.message())).at(path)
-    })
+    text.parse::<toml::Table>().map_err(|error| Error::usage(files::toml_error(&text, &error)).at(path))
 }
 
 /// Puts the values of `above` over those of `table`, inside tables too.
@@ -254,9 +258,10 @@ pub fn put_over(table: &mut toml::Table, above: toml::Table) {
 /// # Errors
 /// When the name is neither, or this machine has no such device.
 pub fn device(name: &str) -> Result<Device> {
-    match name.split_once(':').map_or((name, "0"), |(kind, index)| (kind, index)) {
-        ("cpu", _) => Ok(Device::Cpu),
+    match name.split_once(':').unwrap_or((name, "")) {
+        ("cpu", "") if name == "cpu" => Ok(Device::Cpu),
         ("cuda", index) => {
+            let index = if name == "cuda" { "0" } else { index };
             let index: usize =
                 index.parse().map_err(|_| Error::usage(format!("--device {name}: expected cpu or cuda:N")))?;
             crate::cuda::load()?;
@@ -284,6 +289,23 @@ const LARGEST_SIZE: usize = 4096;
 pub fn threads(text: &str) -> std::result::Result<usize, String> {
     let allowed = |n: &usize| (1..=MOST_THREADS).contains(n);
     text.parse().ok().filter(allowed).ok_or_else(|| format!("expected a number from 1 to {MOST_THREADS}"))
+}
+
+/// The value of a flag that stands in settings files, whose integers are signed.
+///
+/// # Errors
+/// When it is no whole number of at least 0 that they can hold.
+pub fn number<T: TryFrom<u64>>(text: &str) -> std::result::Result<T, String> {
+    let number = text.parse::<u64>().ok().filter(|number| i64::try_from(*number).is_ok());
+    let number = number.and_then(|number| T::try_from(number).ok());
+    number.ok_or_else(|| format!("expected a whole number from 0 to {}", i64::MAX))
+}
+
+/// How many threads libtorch takes from here on, and the first time how many the measures do.
+pub fn use_threads(threads: usize) {
+    tch::set_num_threads(threads as i32);
+    // A pool that stands already stays.
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
 }
 
 pub fn available_threads() -> usize {

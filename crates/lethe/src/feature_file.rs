@@ -119,6 +119,16 @@ pub fn check(path: &Path, stages: usize) -> Result<()> {
     }
 }
 
+/// # Errors
+/// When the labels of `F.npy` would take the place of a file that stands there without `F.npy`.
+pub fn check_labels(path: &Path) -> Result<()> {
+    let labels = labels_path(path);
+    if ending(path) != Some("npy") || !labels.exists() || path.exists() {
+        return Ok(());
+    }
+    Err(Error::usage("is there already, and the labels would go there").at(&labels).hint("choose another --out"))
+}
+
 /// `F.npy` -> `F.labels.npy`.
 pub fn labels_path(path: &Path) -> PathBuf {
     path.with_extension("labels.npy")

@@ -9,6 +9,9 @@ use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use crate::error::{At, Error, Result, io_text};
 
 const TEMPORARY: &str = ".lethe-tmp-";
@@ -109,6 +112,19 @@ pub fn refuse_same(out: &Path, input: &Path) -> Result<()> {
     }
 }
 
+/// # Errors
+/// When the file at `path` has a content that is not `ours`: writing there would destroy what others made.
+pub fn refuse_foreign(path: &Path, ours: impl FnOnce(&[u8]) -> bool) -> Result<()> {
+    match path.is_file().then(|| fs::read(path)) {
+        Some(Ok(content)) if !content.is_empty() && !ours(&content) => {
+            Err(Error::usage("is there already, and not what this command writes")
+                .at(path)
+                .hint("name another place, or move it away"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The text of a file.
 ///
 /// # Errors
@@ -117,9 +133,53 @@ pub fn read_text(path: &Path) -> Result<String> {
     String::from_utf8(fs::read(path).at(path)?).map_err(|_| Error::failed("not UTF-8 text").at(path))
 }
 
+/// What a file of JSON says.
+///
+/// # Errors
+/// When it cannot be read, is not JSON or says something else; with the line.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    serde_json::from_str(&read_text(path)?)
+        .map_err(|error| Error::failed(format!("line {}: {}", error.line(), json_error(&error))).at(path))
+}
+
+/// Writes `value` as JSON for people.
+///
+/// # Errors
+/// As [`write_atomically`].
+pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    let json = serde_json::to_string_pretty(value).map_err(|error| Error::failed(error.to_string()))?;
+    write_atomically(path, json.as_bytes())
+}
+
+/// serde_json's message without its own "at line 1 column 7".
+pub fn json_error(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let text = text.rfind(" at line ").map_or(text.as_str(), |at| &text[..at]);
+    if error.is_data() { text.into() } else { format!("not JSON ({text})") }
+}
+
+/// toml's message about `text` on one line, with the line it is about.
+pub fn toml_error(text: &str, error: &toml::de::Error) -> String {
+    let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+    format!("line {line}: {}", error.message())
+}
+
 /// Serialises a path as people read it: in JSON every text is UTF-8, in paths not.
 pub fn as_text<S: serde::Serializer>(path: &Path, serializer: S) -> std::result::Result<S::Ok, S::Error> {
     serializer.collect_str(&path.display())
+}
+
+/// [`as_text`] of several.
+pub fn as_texts<S: serde::Serializer>(paths: &[PathBuf], serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.collect_seq(paths.iter().map(|path| path.display().to_string()))
+}
+
+/// [`as_text`], where there is one.
+pub fn as_text_or_none<S: serde::Serializer>(
+    path: &Option<PathBuf>,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    path.as_ref().map(|path| path.display().to_string()).serialize(serializer)
 }
 
 /// Removes the temporary files that killed processes left in `folder` (not in folders below it), and names them.

@@ -49,6 +49,12 @@ impl Meta {
             lethe: None,
         }
     }
+
+    /// How the encoder is to be shown images: as the file says; of a foreign one ImageNet's is the usual way. None leaves it
+    /// to the data.
+    pub fn normalization(&self) -> Option<&str> {
+        self.normalize.as_deref().or(self.lethe.is_none().then_some("imagenet"))
+    }
 }
 
 /// An encoder read from a file.
@@ -64,6 +70,21 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
+    /// The state beside it. One of another step is that of a checkpoint that stood here before.
+    ///
+    /// # Errors
+    /// As [`open_state`].
+    pub fn state(&self) -> Result<Option<State>> {
+        let path = state_path(&self.path);
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let state = open_state(&path)?;
+        let step = state.progress.get("step");
+        let own = step.is_none() || step.and_then(|step| step.parse().ok()) == self.meta.step;
+        Ok(own.then_some(state))
+    }
+
     /// # Errors
     /// When the file holds another encoder than `asked`.
     pub fn expect_encoder(&self, asked: &EncoderSpec) -> Result<()> {
@@ -115,8 +136,9 @@ pub fn open(path: &Path) -> Result<Checkpoint> {
 /// takes.
 ///
 /// # Errors
-/// When the file cannot be written, or the weights are not those of `meta.encoder`.
+/// When the file cannot be written, the weights are not those of `meta.encoder`, or not all of them are finite.
 pub fn save(path: &Path, meta: &Meta, encoder: &Weights) -> Result<()> {
+    encoder.expect_finite().at(path)?;
     let expected = meta.encoder.build()?.shapes();
     let mut ordered = Weights::new();
     for (name, shape) in &expected {
@@ -144,6 +166,18 @@ pub fn save(path: &Path, meta: &Meta, encoder: &Weights) -> Result<()> {
 /// Where the state of a checkpoint stands: `epoch-0010.safetensors` -> `epoch-0010.state.safetensors`.
 pub fn state_path(checkpoint: &Path) -> PathBuf {
     checkpoint.with_extension("state.safetensors")
+}
+
+/// Removes the state of the checkpoint that stood at `checkpoint` before another took its place. What is no state stays.
+///
+/// # Errors
+/// When it cannot be removed.
+pub fn remove_state(checkpoint: &Path) -> Result<()> {
+    let path = state_path(checkpoint);
+    match open_progress(&path) {
+        Ok(progress) if !progress.is_empty() => fs::remove_file(&path).at(&path),
+        _ => Ok(()),
+    }
 }
 
 /// # Errors
@@ -320,12 +354,11 @@ fn read_encoder(listing: &Listing, tensors: &names::Renamed, encoder: &dyn Encod
             let found = tensor.kind();
             return Err(Error::failed(format!("tensor {name} holds {found:?}, expected {expected:?}")));
         }
-        if !counter && !tensor.abs().max().double_value(&[]).is_finite() {
-            return Err(Error::failed(format!("tensor {name} holds NaN or infinite numbers"))
-                .hint("the training that wrote it broke: use an earlier checkpoint"));
-        }
         weights.insert(name, tensor);
     }
+    weights
+        .expect_finite()
+        .map_err(|error| error.hint("the training that wrote it broke: use an earlier checkpoint"))?;
     Ok(weights)
 }
 

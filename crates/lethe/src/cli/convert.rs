@@ -49,17 +49,15 @@ struct Converted {
     tensors: usize,
 }
 
-/// Endings that promise a file for `torch.load`.
-const PYTORCH: &[&str] = &["pt", "pth", "ckpt", "tar"];
-
 pub(super) fn run(args: Args) -> Result<()> {
     files::refuse_same(&args.output, &args.input)?;
-    if args.output.extension().is_some_and(|ending| PYTORCH.iter().any(|theirs| ending == *theirs)) {
+    if args.output.extension().is_none_or(|ending| ending != "safetensors") {
         return Err(
             Error::usage("expected a name that ends in .safetensors, which is what is written").at(&args.output)
         );
     }
-    if args.output.exists() && !args.overwrite {
+    let replaces = args.output.exists();
+    if replaces && !args.overwrite {
         return Err(Error::usage("is there already").at(&args.output).hint("--overwrite replaces it"));
     }
     let mut read = checkpoint::open(&args.input)?;
@@ -73,7 +71,11 @@ pub(super) fn run(args: Args) -> Result<()> {
         }
         read.meta.encoder = asked;
     }
+    read.meta.normalize = read.meta.normalization().map(str::to_owned);
     checkpoint::save(&args.output, &read.meta, &read.encoder)?;
+    if replaces {
+        checkpoint::remove_state(&args.output)?;
+    }
     let converted = Converted {
         input: args.input,
         output: args.output,

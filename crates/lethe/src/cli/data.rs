@@ -140,8 +140,8 @@ fn make_shapes(args: &MakeShapes) -> Result<()> {
     let settings = shapes.settings();
     if args.json {
         return print_json(&serde_json::json!({
-            "dir": dir, "images": n, "size": size, "spurious": settings.spurious, "seed": seed,
-            "split": if settings.split == Split::Test { "test" } else { "train" }, "factors": factors,
+            "dir": dir.display().to_string(), "images": n, "size": size, "spurious": settings.spurious, "seed": seed,
+            "split": if settings.split == Split::Test { "test" } else { "train" }, "factors": factors.display().to_string(),
         }));
     }
     print(&format!("{n} images of {} shapes in {}, their causes in {}", SHAPES.len(), dir.display(), factors.display()))

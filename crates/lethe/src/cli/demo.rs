@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde_json::json;
 use tch::Device;
 
 use crate::config::{self, RunConfig};
@@ -34,11 +35,14 @@ pub(super) struct Args {
     /// [default: all cores]
     #[arg(long, value_name = "N", value_parser = config::threads)]
     threads: Option<usize>,
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = config::number::<u64>)]
     seed: u64,
     /// Replace an earlier demo in the folder
     #[arg(long)]
     overwrite: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 const BATCH_SIZE: usize = 64;
@@ -68,7 +72,7 @@ pub(super) fn run(args: Args) -> Result<()> {
     let settings = diagnose_settings(args.seed, threads);
     let sets = Sets { train: &train_images, unseen: Some(&unseen_images), transfer: None };
     let diagnosis = diagnose::diagnose(&Subject::of_run(&RunFolder::open(&run_path)?)?, &sets, &settings)?.diagnosis;
-    write_json(&out.join("diagnosis.json"), &diagnosis)?;
+    files::write_json(&out.join("diagnosis.json"), &diagnosis)?;
 
     progress::say("3/4 undoing: the last stages are trained further, the early ones stay");
     let repair =
@@ -100,9 +104,16 @@ pub(super) fn run(args: Args) -> Result<()> {
     }
     let table = super::before_after(&rows);
     let verdict = verdict(&gaps.cells, &rows);
-    write_json(&out.join("before_after.json"), &BeforeAfter { rows })?;
+    let before_after = BeforeAfter { rows };
+    files::write_json(&out.join("before_after.json"), &before_after)?;
     let page = report::write(out)?;
 
+    if args.json {
+        let report = page.display().to_string();
+        return super::print_json(&json!({
+            "summary": diagnosis.summary, "rows": before_after.rows, "verdict": verdict, "report": report,
+        }));
+    }
     super::print(&diagnosis.summary)?;
     super::print(&table)?;
     super::print(&verdict)?;
@@ -110,7 +121,14 @@ pub(super) fn run(args: Args) -> Result<()> {
 }
 
 fn prepare(out: &Path, overwrite: bool) -> Result<()> {
-    if out.join("run").exists() && !overwrite {
+    let begun = out.join("run").exists();
+    let results = ["diagnosis.json", "undone", "before_after.json"];
+    if let Some(name) = results.iter().find(|name| out.join(name).exists())
+        && !begun
+    {
+        return Err(Error::usage(format!("holds {name}, which is of no demo")).at(out).hint("choose another --out"));
+    }
+    if begun && !overwrite {
         return Err(Error::usage("there is a demo in this folder already")
             .at(out)
             .hint("--overwrite replaces it, or choose another --out"));
@@ -164,11 +182,6 @@ fn diagnose_settings(seed: u64, threads: usize) -> diagnose::Settings {
         threads,
         device: Device::Cpu,
     }
-}
-
-fn write_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<()> {
-    let json = serde_json::to_string_pretty(value).map_err(|error| Error::failed(error.to_string()))?;
-    files::write_atomically(path, json.as_bytes())
 }
 
 /// The gap and the class dR of the last stage; `cells` are those of the encoder before, then of that after.

@@ -119,8 +119,9 @@ fn several(args: &Args, runs: &[PathBuf]) -> Result<()> {
         return Err(Error::usage(format!("two runs are called {}", subjects[twice].0)).hint("rename one folder"));
     }
     for (name, _) in &subjects {
-        refuse_existing(&args.out.join(name), args.overwrite)?;
+        refuse_existing(&args.out.join(name), DIAGNOSIS, args.overwrite)?;
     }
+    refuse_existing(&args.out, SCORES, args.overwrite)?;
     for (name, (subjects, config)) in subjects {
         progress::say(&format!("{name}:"));
         let (diagnosed, page) = diagnose(args, &subjects, Some(config), &args.out.join(&name))?;
@@ -130,7 +131,7 @@ fn several(args: &Args, runs: &[PathBuf]) -> Result<()> {
     }
     let pooled = diagnose::pool(&diagnoses, args.seed);
     let json = to_json(&pooled)?;
-    files::write_atomically(&args.out.join("scores.json"), json.as_bytes())?;
+    files::write_atomically(&args.out.join(SCORES), json.as_bytes())?;
     let page = report::write(&args.out)?;
     if args.json {
         return super::print(&json);
@@ -162,6 +163,7 @@ fn diagnose(args: &Args, subjects: &[Subject], config: Option<RunConfig>, out: &
         Error::usage("--data is missing")
             .hint("name the images the encoder was trained on; only a run folder remembers them")
     })?;
+    let device = args.images.start()?;
     let train = open(spec)?;
     let unseen = args.unseen.clone().map(open).transpose()?;
     if let Some(unseen) = &unseen {
@@ -182,7 +184,7 @@ fn diagnose(args: &Args, subjects: &[Subject], config: Option<RunConfig>, out: &
         fisher: args.fisher,
         batch_size: args.images.batch_size,
         threads: args.images.threads(),
-        device: args.images.start()?,
+        device,
     };
     let made = prepare(out, args.overwrite)?;
     let sets = Sets { train: &train, unseen: unseen.as_ref(), transfer };
@@ -197,6 +199,7 @@ fn diagnose(args: &Args, subjects: &[Subject], config: Option<RunConfig>, out: &
 }
 
 const DIAGNOSIS: &str = "diagnosis.json";
+const SCORES: &str = "scores.json";
 
 fn open(spec: String) -> Result<Images> {
     Ok(Images { dataset: data::open(&spec)?, spec })
@@ -210,15 +213,21 @@ fn of_run(folder: &Path) -> Result<(Vec<Subject>, RunConfig)> {
 
 /// Makes the folder before the work, so that a forbidden place costs none of it; says whether it is new.
 fn prepare(out: &Path, overwrite: bool) -> Result<bool> {
-    refuse_existing(out, overwrite)?;
+    refuse_existing(out, DIAGNOSIS, overwrite)?;
     let made = !out.exists();
     files::make_folder(out)?;
     files::sweep(out)?;
     Ok(made)
 }
 
-fn refuse_existing(out: &Path, overwrite: bool) -> Result<()> {
-    if overwrite || !out.join(DIAGNOSIS).exists() {
+fn refuse_existing(out: &Path, name: &str, overwrite: bool) -> Result<()> {
+    let path = out.join(name);
+    if overwrite {
+        let key = if name == SCORES { "scores" } else { "cells" };
+        let ours = |json: serde_json::Value| !json[key].is_null();
+        return files::refuse_foreign(&path, |content| serde_json::from_slice(content).is_ok_and(ours));
+    }
+    if !path.exists() {
         return Ok(());
     }
     Err(Error::usage("there is a diagnosis in this folder already")

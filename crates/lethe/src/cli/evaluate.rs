@@ -66,6 +66,7 @@ pub(super) fn run(args: Args) -> Result<()> {
     let protocols = evaluate::choose_protocols(&args.protocol)?;
     if let Some(out) = &args.out {
         checkpoints.iter().try_for_each(|checkpoint| files::refuse_same(out, checkpoint))?;
+        files::refuse_foreign(out, Evaluation::is_in)?;
         files::check(out)?;
     }
     let (train, test) = (data::open(&args.data)?, data::open(&args.test)?);

@@ -44,6 +44,9 @@ pub(super) fn run(args: Args) -> Result<()> {
     files::refuse_same(&args.out, &args.checkpoint)?;
     files::check(&args.out)?;
     let dataset = data::open(&args.data)?;
+    if dataset.labels().is_some() {
+        feature_file::check_labels(&args.out)?;
+    }
     let sight = args.images.sight(&model, dataset.as_ref(), &args.data)?;
     let loader = args.images.plain(&dataset, &sight)?;
     let progress = Progress::new("features", "images", dataset.len() as u64);

@@ -39,9 +39,9 @@ impl ImageArgs {
         self.threads.unwrap_or_else(config::available_threads)
     }
 
-    /// Sets libtorch's threads and gives the device.
+    /// Sets the number of threads and gives the device.
     pub(super) fn start(&self) -> Result<Device> {
-        tch::set_num_threads(self.threads() as i32);
+        config::use_threads(self.threads());
         config::device(&self.device)
     }
 

@@ -83,7 +83,9 @@ fn unexpected(panic: &(dyn std::any::Any + Send)) -> Error {
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("no message");
-    let first = text.lines().next().unwrap_or_default();
+    // A panic shows an error of libtorch with its C++ backtrace, and that on one line.
+    let ends = ["\n", "\\n", "Exception raised from"].iter().filter_map(|end| text.find(end)).min();
+    let first = text[..ends.unwrap_or(text.len())].trim_end();
     Error {
         exit: Exit::Failed,
         what: format!("internal error: {first}"),

@@ -3,12 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
+use indexmap::IndexMap;
 use serde::Serialize;
+use serde_json::json;
 
-use crate::config::{self, Precision, RunConfig, presets};
-use crate::encoders::{Pool, Stem};
+use crate::config::presets::{self, Published};
+use crate::config::{self, Precision, RunConfig};
+use crate::encoders::{EncoderSpec, Pool, Stem};
 use crate::error::{Error, Result};
-use crate::methods::Views;
+use crate::methods::{Entry, Views};
 use crate::nn::Weights;
 use crate::run::{IfThere, RunFolder};
 use crate::train::{self, Instead};
@@ -24,8 +27,8 @@ pub(super) struct Args {
     /// Folder of the run
     #[arg(long, value_name = "RUN", required_unless_present = "list")]
     out: Option<PathBuf>,
-    /// Methods, their papers, presets and published accuracies
-    #[arg(long, exclusive = true)]
+    /// Methods, their papers, presets and published accuracies, and end
+    #[arg(long)]
     list: bool,
     /// A published recipe, such as cifar10/simclr; --config and flags go over it
     #[arg(long, value_name = "NAME", requires = "data", conflicts_with = "method")]
@@ -87,7 +90,7 @@ struct Settings {
     #[arg(long, value_name = "N")]
     epochs: Option<u32>,
     /// [default: 256]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = config::number::<usize>)]
     batch_size: Option<usize>,
     /// [default: the method's own]
     #[arg(long, value_parser = PossibleValuesParser::new(optim::OPTIMIZERS.iter().map(|entry| entry.name)))]
@@ -111,10 +114,10 @@ struct Settings {
     #[arg(long)]
     device: Option<String>,
     /// [default: all cores]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = config::number::<usize>)]
     threads: Option<usize>,
     /// [default: 0]
-    #[arg(long)]
+    #[arg(long, value_parser = config::number::<u64>)]
     seed: Option<u64>,
     /// Epochs from one kept checkpoint to the next [default: 10]
     #[arg(long, value_name = "N")]
@@ -132,7 +135,7 @@ struct Settings {
 }
 
 pub(super) fn run(args: Args) -> Result<()> {
-    let Some(out) = &args.out else { return list() };
+    let Some(out) = args.out.as_ref().filter(|_| !args.list) else { return list(args.json) };
     let flags = toml::Table::try_from(&args.settings).expect("flags are plain values");
     let (mut config, if_there) = if args.resume {
         let config = RunFolder::open(out)?.read_config()?;
@@ -180,25 +183,39 @@ pub(super) fn run(args: Args) -> Result<()> {
     super::print(&table.to_string())
 }
 
-/// A row a method and preset.
-fn list() -> Result<()> {
+/// A method with the recipes published for it.
+#[derive(Serialize)]
+struct Listed {
+    method: &'static str,
+    title: &'static str,
+    paper: &'static str,
+    presets: IndexMap<&'static str, Published>,
+}
+
+fn list(json: bool) -> Result<()> {
+    let presets = |method: &str| {
+        let own = presets::PRESETS.iter().filter(|preset| preset.name.rsplit('/').next() == Some(method));
+        own.map(|preset| (preset.name, preset.read().1)).collect()
+    };
+    let methods = methods::METHODS.iter().map(|&Entry { name, title, paper, .. }| Listed {
+        method: name,
+        title,
+        paper,
+        presets: presets(name),
+    });
+    let methods: Vec<Listed> = methods.collect();
+    if json {
+        return super::print_json(&json!({ "methods": methods }));
+    }
     let mut table = super::table(&["method", "title", "paper", "preset", "published", "measured by"]);
-    for entry in methods::METHODS {
-        let of = |preset: &&presets::Preset| preset.name.rsplit('/').next() == Some(entry.name);
-        let presets: Vec<_> = presets::PRESETS.iter().filter(of).collect();
+    for Listed { method, title, paper, presets } in &methods {
         if presets.is_empty() {
-            table.add_row([entry.name, entry.title, entry.paper, "-", "-", "-"]);
+            table.add_row([*method, *title, *paper, "-", "-", "-"]);
         }
-        for preset in presets {
-            let published = preset.read().1;
-            table.add_row([
-                entry.name,
-                entry.title,
-                entry.paper,
-                preset.name,
-                &published.accuracy.map_or("-".into(), |accuracy| format!("{accuracy:.2} %")),
-                published.protocol.as_deref().unwrap_or("-"),
-            ]);
+        for (preset, published) in presets {
+            let accuracy = published.accuracy.map_or("-".into(), |accuracy| format!("{accuracy:.2} %"));
+            let protocol = published.protocol.as_deref().unwrap_or("-");
+            table.add_row([*method, *title, *paper, *preset, &accuracy, protocol]);
         }
     }
     super::print(&table.to_string())
@@ -207,15 +224,21 @@ fn list() -> Result<()> {
 /// A run goes on with its own settings: flags that say something else would be passed over.
 fn refuse_others(flags: &toml::Table, config: &RunConfig) -> Result<()> {
     let own = toml::Table::try_from(config).expect("settings are plain values");
+    let spelt_out = |name: &str| EncoderSpec { name: name.to_owned(), ..config.encoder_spec() };
     let same = |key: &str, value: &toml::Value| match (key, value) {
         ("data", toml::Value::String(spec)) => data::absolute(spec) == data::absolute(&config.data),
+        ("encoder", toml::Value::String(name)) if *name != config.encoder => {
+            spelt_out(name).build().is_ok_and(|encoder| encoder.spec() == config.encoder_spec())
+        }
+        ("drop_path", toml::Value::Float(share)) => *share == config.drop_path,
         _ => own.get(key) == Some(value),
     };
     match flags.iter().find(|(key, value)| !same(key, value)) {
         None => Ok(()),
         Some((key, value)) => {
             let flag = key.replace('_', "-");
-            Err(Error::usage(format!("--{flag} {value}: the run that --resume continues has {}", own[key]))
+            let has = own.get(key).map_or("none".into(), ToString::to_string);
+            Err(Error::usage(format!("--{flag} {value}: the run that --resume continues has {has}"))
                 .hint(format!("leave --{flag} out, or start a run of its own in another folder")))
         }
     }

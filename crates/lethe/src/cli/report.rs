@@ -25,6 +25,7 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> Result<()> {
     let input = report::read_folder(&args.run)?;
     let out = args.out.unwrap_or_else(|| args.run.join("report.html"));
+    files::refuse_foreign(&out, report::is_page)?;
     files::write_atomically(&out, report::page(&input).as_bytes())?;
     if args.json {
         return super::print_json(

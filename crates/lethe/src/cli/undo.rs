@@ -76,16 +76,18 @@ struct Flags {
     repair: Option<String>,
     /// average: the checkpoints averaged with CKPT [default: with it, the last five that its run kept]
     #[arg(long, value_name = "CKPT", num_args = 1..)]
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip)]
     with: Vec<PathBuf>,
     /// distill-late, distill-early: the earlier checkpoint [default: the one in the middle of CKPT's training]
     #[arg(long, value_name = "CKPT")]
+    #[serde(skip)]
     teacher: Option<PathBuf>,
     /// distill-late, distill-early: weight of the distance to it [default: 1]
     #[arg(long, value_name = "W")]
     distill_weight: Option<f64>,
     /// earlier, --split auto: the diagnosis.json that chooses [default: that of CKPT's run]
     #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
     diagnosis: Option<PathBuf>,
     /// The last stage that stays as it is; auto: the one before the first where the diagnosis of the checkpoint's run
     /// saw memorisation set in [default: stage2]
@@ -104,7 +106,7 @@ struct Flags {
     #[arg(long)]
     hessian: Option<Product>,
     /// Products with the Hessian of neumann and cg [default: 5]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = config::number::<usize>)]
     solver_steps: Option<usize>,
     /// Step size of the inner problem [default: 0.01]
     #[arg(long)]
@@ -137,7 +139,7 @@ struct Flags {
     #[serde(rename = "match")]
     matching: Option<f64>,
     /// Inner steps before the outer loss is taken [default: 1]
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", value_parser = config::number::<usize>)]
     inner_steps: Option<usize>,
     /// What makes the inner steps; the first step of adam passes no gradient on, so take 2 or more [default: sgd]
     #[arg(long)]
@@ -159,10 +161,10 @@ struct Flags {
     #[arg(long, value_name = "N", conflicts_with = "epochs", value_parser = clap::value_parser!(u32).range(1..))]
     passes: Option<u32>,
     /// [default: 256]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = config::number::<usize>)]
     batch_size: Option<usize>,
     /// [default: 0]
-    #[arg(long)]
+    #[arg(long, value_parser = config::number::<u64>)]
     seed: Option<u64>,
 }
 
@@ -176,6 +178,10 @@ impl Flags {
         let given = toml::Table::try_from(self).expect("flags are plain values");
         let settings: Settings =
             given.try_into().map_err(|error: toml::de::Error| Error::usage(error.message().to_owned()))?;
+        // Paths need not be text.
+        let Self { with, teacher, diagnosis, .. } = self;
+        let settings =
+            Settings { with: with.clone(), teacher: teacher.clone(), diagnosis: diagnosis.clone(), ..settings };
         settings.check()?;
         Ok(settings)
     }

@@ -68,6 +68,9 @@ pub struct Source {
 /// Every kind of data, the first that recognises a specification opens it.
 pub const SOURCES: &[Source] = &[shapes::SOURCE, cifar::SOURCE, folder::SOURCE];
 
+/// What may be the name of a folder too.
+const GENERATED: &str = shapes::SOURCE.kind;
+
 /// Opens `shapes`, `shapes:n=2000,spurious=0.9`, a folder of images, CIFAR binaries.
 ///
 /// Any of them may end in `@n=5000,skip=0,seed=0`: images `skip..skip + n` of a permutation drawn from `seed`, so that
@@ -86,18 +89,27 @@ pub fn open(spec: &str) -> Result<Arc<dyn Dataset>> {
     open_whole(spec)
 }
 
-/// The same images whatever folder one is in: the path of files made absolute, all else as it is.
+/// The same images whatever folder one is in: the path of files made absolute, and `shapes` spelt so that no folder of that
+/// name is meant.
 pub fn absolute(spec: &str) -> String {
     let path = if Path::new(spec).exists() { spec } else { spec.rsplit_once('@').map_or(spec, |(whole, _)| whole) };
+    let rest = &spec[path.len()..];
+    if path == GENERATED {
+        return format!("{path}:{rest}");
+    }
     match std::path::absolute(path) {
         Ok(whole) if Path::new(path).exists() && !(shapes::SOURCE.recognises)(path) => {
-            format!("{}{}", whole.display(), &spec[path.len()..])
+            format!("{}{rest}", whole.display())
         }
         _ => spec.to_owned(),
     }
 }
 
 fn open_whole(spec: &str) -> Result<Arc<dyn Dataset>> {
+    if spec == GENERATED && Path::new(spec).is_dir() {
+        return Err(Error::usage(format!("{spec}: names both the generated images and a folder here"))
+            .hint(format!("./{spec} for the folder, {spec}: for the generated images")));
+    }
     if let Some(source) = SOURCES.iter().find(|source| (source.recognises)(spec)) {
         return (source.open)(spec);
     }

@@ -1,10 +1,14 @@
 //! What a diagnosis finds: the content of `diagnosis.json`.
 
+use std::path::Path;
+
 use indexmap::IndexMap;
 use lethe_measures::{Interval, membership};
 use serde::{Deserialize, Serialize};
 
 use super::{AgainstReference, Choice, ImageScore, Onset};
+use crate::error::{Error, Result};
+use crate::files;
 
 /// The content of `diagnosis.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -121,6 +125,24 @@ pub struct Side {
 }
 
 impl Diagnosis {
+    /// # Errors
+    /// When the file is no diagnosis, or speaks of a checkpoint that it does not have.
+    pub fn read(path: &Path) -> Result<Self> {
+        let diagnosis: Self = files::read_json(path)?;
+        let count = diagnosis.checkpoints.len();
+        let cells = diagnosis.cells.iter().map(|cell| cell.checkpoint);
+        let onsets = diagnosis.onsets.iter().map(|onset| onset.checkpoint);
+        let choices = diagnosis.choices.iter().flat_map(|choice| {
+            std::iter::once(choice.checkpoint).chain(choice.earliest.as_ref().map(|earliest| earliest.checkpoint))
+        });
+        match cells.chain(onsets).chain(choices).find(|checkpoint| *checkpoint >= count) {
+            Some(beyond) => {
+                Err(Error::failed(format!("speaks of checkpoint {beyond}, counted from 0, but has {count}")).at(path))
+            }
+            None => Ok(diagnosis),
+        }
+    }
+
     /// The checkpoint that it keeps without labels: the earliest that is not measurably worse. Nothing where it could not
     /// choose.
     pub fn keeps(&self) -> Option<usize> {

@@ -58,11 +58,10 @@ impl Subject {
     pub(super) fn method(&self) -> Result<Option<(Box<dyn Method>, Weights)>> {
         match self {
             Subject::File(path) => {
-                let meta = checkpoint::open(path)?.meta;
-                let state = checkpoint::state_path(path);
-                let Some(name) = meta.method.filter(|_| state.is_file()) else { return Ok(None) };
-                let method = (methods::find(&name)?.build)(&meta.method_settings.unwrap_or_default())?;
-                Ok(Some((method, checkpoint::open_state(&state)?.head)))
+                let opened = checkpoint::open(path)?;
+                let (Some(name), Some(state)) = (&opened.meta.method, opened.state()?) else { return Ok(None) };
+                let method = (methods::find(name)?.build)(&opened.meta.method_settings.clone().unwrap_or_default())?;
+                Ok(Some((method, state.head)))
             }
             Subject::Start(config) => {
                 let method = (methods::find(&config.method)?.build)(&config.method_settings)?;

@@ -26,7 +26,7 @@ fn open(image_size: u32) -> EncoderSpec {
 
 fn build(spec: &EncoderSpec) -> Result<Box<dyn Encoder>> {
     let [width] = numbers(&spec.name, NAME, ['w'])?;
-    let patch = spec.patch.filter(|patch| *patch > 0).ok_or_else(|| Error::usage(format!("{NAME} needs a patch")))?;
+    let patch = spec.patch.ok_or_else(|| Error::usage(format!("{NAME} needs a patch")))?;
     Ok(Box::new(ConvNext::new(width.unwrap_or(WIDTH), patch.into())))
 }
 
@@ -134,6 +134,11 @@ impl Encoder for ConvNext {
             x = nn::patch_conv2d(w, &halving(1), &normed, 2).permute([0, 3, 1, 2]);
         }
         (0..BLOCKS[i - 1]).fold(x, |x, block| self.block(i, block, w, &x, drop))
+    }
+
+    /// The last halving leaves a place.
+    fn least_size(&self) -> u32 {
+        self.stages[4].stride as u32
     }
 
     fn owns(&self, i: usize, name: &str) -> bool {

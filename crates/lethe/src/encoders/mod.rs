@@ -61,9 +61,38 @@ pub trait Encoder: Send + Sync {
         weights as f64 / (self.stages()[i].stride as f64).powi(2)
     }
 
+    /// Side of the smallest images it takes, pixels.
+    fn least_size(&self) -> u32 {
+        1
+    }
+
     /// Itself where it is a vision transformer, for methods that hide some of its tokens.
     fn vit(&self) -> Option<&Vit> {
         None
+    }
+}
+
+/// # Errors
+/// When images of `size` pixels a side are too small for `encoder`, or no whole number of patches of a vision transformer,
+/// which would leave out the rest.
+pub fn check_size(encoder: &dyn Encoder, size: u32) -> Result<()> {
+    check_views(encoder, [size])?;
+    let patch = encoder.vit().map_or(1, |vit| vit.shape.patch as u32);
+    if size.is_multiple_of(patch) {
+        return Ok(());
+    }
+    Err(Error::usage(format!("images of {size} pixels: {} has patches of {patch}", encoder.spec().name))
+        .hint(format!("--image-size {}, or another multiple", size.next_multiple_of(patch))))
+}
+
+/// # Errors
+/// When a view of one of these sizes is too small for `encoder`.
+pub fn check_views(encoder: &dyn Encoder, sizes: impl IntoIterator<Item = u32>) -> Result<()> {
+    let least = encoder.least_size();
+    match sizes.into_iter().find(|size| *size < least) {
+        Some(small) => Err(Error::usage(format!("views of {small} pixels: {} needs {least} or more", encoder.spec()))
+            .hint("choose a larger --image-size, or a smaller --patch")),
+        None => Ok(()),
     }
 }
 

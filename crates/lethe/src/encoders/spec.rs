@@ -50,6 +50,9 @@ pub struct Entry {
 pub const ENCODERS: &[Entry] =
     &[resnet::RESNET18, resnet::RESNET34, resnet::RESNET50, vit::TINY, vit::SMALL, vit::BASE, convnext::TINY];
 
+/// Above it memory ends before the training begins.
+const LARGEST_PATCH: u32 = 256;
+
 impl EncoderSpec {
     /// A ResNet.
     pub fn new(name: &str, stem: Stem) -> Self {
@@ -85,7 +88,13 @@ impl EncoderSpec {
     /// # Errors
     /// When the name is unknown, its width or depth is no number in range, or the patches do not fit.
     pub fn build(&self) -> Result<Box<dyn Encoder>> {
-        (self.entry()?.build)(self)
+        let entry = self.entry()?;
+        match self.patch {
+            Some(patch) if !(1..=LARGEST_PATCH).contains(&patch) => {
+                Err(Error::usage(format!("--patch {patch}: expected 1 to {LARGEST_PATCH} pixels")))
+            }
+            _ => (entry.build)(self),
+        }
     }
 
     fn entry(&self) -> Result<&'static Entry> {

@@ -43,7 +43,7 @@ fn build(spec: &EncoderSpec, family: &str, width: i64) -> Result<Box<dyn Encoder
     let (Some(patch), Some(image_size)) = (spec.patch, spec.image_size) else {
         return Err(Error::usage(format!("{} needs a patch and an image size", spec.name)));
     };
-    if patch == 0 || image_size % patch != 0 {
+    if image_size % patch != 0 {
         return Err(Error::usage(format!(
             "--patch {patch}: images of {image_size} pixels are no whole number of patches"
         ))
@@ -252,6 +252,10 @@ impl Encoder for Vit {
             0 => self.with_class_token(w, &self.embed(w, x)),
             _ => self.block(i, w, x, drop),
         }
+    }
+
+    fn least_size(&self) -> u32 {
+        self.shape.patch as u32
     }
 
     fn owns(&self, i: usize, name: &str) -> bool {

@@ -115,6 +115,11 @@ impl Evaluation {
         Self { lethe, data: data.into(), images, test: test.into(), test_images, rows: Vec::new() }
     }
 
+    /// Whether it is the content of a file that [`Evaluation::to_json`] wrote.
+    pub fn is_in(content: &[u8]) -> bool {
+        serde_json::from_slice::<serde_json::Value>(content).is_ok_and(|json| !json["test_images"].is_null())
+    }
+
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("plain numbers and texts")
     }

@@ -8,8 +8,8 @@ use tch::Device;
 use crate::checkpoint;
 use crate::config;
 use crate::data::Dataset;
-use crate::encoders::{Encoder, EncoderSpec};
-use crate::error::{Error, Result};
+use crate::encoders::{self, Encoder, EncoderSpec};
+use crate::error::Result;
 use crate::nn::Weights;
 use crate::rng::{self, Purpose};
 
@@ -46,15 +46,13 @@ impl Model {
     /// When the file is not a checkpoint of an encoder of ours.
     pub fn open(path: &Path, device: Device) -> Result<Self> {
         let checkpoint::Checkpoint { path, meta, encoder: weights, .. } = checkpoint::open(path)?;
-        // Of a foreign encoder nothing is known but that ImageNet's normalisation is the usual one.
-        let normalize = meta.normalize.or_else(|| meta.lethe.is_none().then(|| "imagenet".into()));
         Ok(Self {
             name: path.display().to_string(),
             epoch: meta.epoch,
             encoder: meta.encoder.build()?,
             weights: weights.frozen().to_device(device),
             image_size: meta.image_size,
-            normalize,
+            normalize: meta.normalization().map(str::to_owned),
             method: meta.method,
         })
     }
@@ -83,14 +81,7 @@ impl Model {
             Some(size) => size,
             None => config::image_size_of(data, spec)?,
         };
-        // A vision transformer would leave out what is beyond its last whole patch.
-        let spec = self.encoder.spec();
-        if let (Some(patch), Some(_)) = (spec.patch, spec.pool)
-            && !size.is_multiple_of(patch)
-        {
-            return Err(Error::usage(format!("images of {size} pixels: {} has patches of {patch}", self.name))
-                .hint(format!("--image-size {}, or another multiple", size.next_multiple_of(patch))));
-        }
+        encoders::check_size(self.encoder.as_ref(), size).map_err(|error| error.of(&self.name))?;
         let normalize = normalize.map(str::to_owned).or_else(|| self.normalize.clone());
         Ok(Sight { size, normalize: normalize.unwrap_or_else(|| data.normalization().into()) })
     }

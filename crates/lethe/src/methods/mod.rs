@@ -225,10 +225,14 @@ fn from_settings<M: Method + for<'a> Deserialize<'a> + 'static>(table: &toml::Ta
 /// What the names of hyper-parameters say of their values, in all methods alike.
 fn check_range(key: &str, value: &toml::Value) -> Result<()> {
     const LARGEST_LAYER: i64 = 1 << 17;
+    const LARGEST_QUEUE: i64 = 1 << 20;
     let counts = ["_dim", "_depth", "_layers", "_heads", "prototypes", "classes", "targets", "sk_iters"];
     let (fits, expected) = match value {
         toml::Value::Integer(count) if counts.iter().any(|end| key.ends_with(end)) => {
             ((1..=LARGEST_LAYER).contains(count), format!("1 to {LARGEST_LAYER}"))
+        }
+        toml::Value::Integer(rows) if key == "queue_size" => {
+            ((1..=LARGEST_QUEUE).contains(rows), format!("1 to {LARGEST_QUEUE}"))
         }
         toml::Value::Integer(count) => (*count >= 0, "at least 0".into()),
         toml::Value::Float(number) if key.contains("temperature") || key.starts_with("eps") => {

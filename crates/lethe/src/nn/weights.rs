@@ -150,6 +150,21 @@ impl Weights {
             .collect()
     }
 
+    /// # Errors
+    /// Names the first tensor that holds NaN or infinite numbers; the device is waited for once.
+    pub fn expect_finite(&self) -> Result<()> {
+        let floats: Vec<(&str, &Tensor)> = self.iter().filter(|(_, tensor)| tensor.is_floating_point()).collect();
+        if floats.is_empty() {
+            return Ok(());
+        }
+        let finite: Vec<Tensor> = floats.iter().map(|(_, tensor)| tensor.isfinite().all()).collect();
+        let finite = Vec::<bool>::try_from(Tensor::stack(&finite, 0).to_device(Device::Cpu))?;
+        match floats.iter().zip(finite).find(|(_, finite)| !finite) {
+            Some(((name, _), _)) => Err(Error::failed(format!("tensor {name} holds NaN or infinite numbers"))),
+            None => Ok(()),
+        }
+    }
+
     /// A deep copy of `self` with the values of `source`, whose names and shapes must be the same.
     ///
     /// # Errors

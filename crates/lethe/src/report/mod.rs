@@ -27,7 +27,7 @@ use crate::undo::{Changes, EpochRow, Outcome, Seen, StepRow};
 use crate::views::BadSample;
 
 pub use gallery::Gallery;
-pub use page::page;
+pub use page::{is_page, page};
 pub use read::read_folder;
 
 /// Writes `report.html` about what lies in `folder` into it; gives its path.

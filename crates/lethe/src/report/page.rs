@@ -22,6 +22,15 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src dat
 const BAD_SAMPLES: usize = 50;
 const CELLS: usize = 400;
 
+/// What every title ends with.
+const TITLE: &str = " · Lethe report";
+
+/// Whether it is the content of a page of ours.
+pub fn is_page(content: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(content);
+    text.starts_with("<!DOCTYPE html>") && text.contains(&format!("{TITLE}</title>"))
+}
+
 /// The whole page.
 pub fn page(input: &ReportInput) -> String {
     let diagnosis = input.diagnosis.as_ref();
@@ -52,7 +61,7 @@ pub fn page(input: &ReportInput) -> String {
                 meta http-equiv="Content-Security-Policy" content=(POLICY);
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { (input.title) " · Lethe report" }
+                title { (input.title) (TITLE) }
                 style { (PreEscaped(STYLE)) (PreEscaped(stage_style(stages.len()))) }
             }
             body {

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use super::{BeforeAfter, Gallery, ReportInput};
 use crate::diagnose::Diagnosis;
 use crate::error::{At, Error, Result};
-use crate::files::{expect_folder, read_text};
+use crate::files::{expect_folder, json_error, read_json, read_text, toml_error};
 use crate::undo::Row;
 
 /// Reads what is there of `config.toml`, `metrics.jsonl`, `diagnosis.json` or `scores.json`, `undo.jsonl`,
@@ -20,18 +20,18 @@ pub fn read_folder(folder: &Path) -> Result<ReportInput> {
     let mut input = ReportInput { title: title(folder), ..ReportInput::default() };
     if let Some(path) = reader.one("config.toml") {
         let text = read_text(&path)?;
-        toml::from_str::<toml::Table>(&text).map_err(|error| toml_error(&text, &error)).at(&path)?;
+        toml::from_str::<toml::Table>(&text).map_err(|error| Error::failed(toml_error(&text, &error))).at(&path)?;
         input.settings = Some(text);
     }
     input.metrics = reader.one("metrics.jsonl").map(|path| reader.lines(&path)).transpose()?.unwrap_or_default();
-    input.pooled = reader.at_root("scores.json").map(|path| json(&path)).transpose()?;
+    input.pooled = reader.at_root("scores.json").map(|path| read_json(&path)).transpose()?;
     for run in input.pooled.iter().flat_map(|pooled| &pooled.runs) {
         if let Some(path) = reader.at_root(&format!("{run}/diagnosis.json")) {
-            input.runs.push((run.clone(), diagnosis(&path)?));
+            input.runs.push((run.clone(), Diagnosis::read(&path)?));
         }
     }
     let own = if input.pooled.is_some() { reader.at_root("diagnosis.json") } else { reader.one("diagnosis.json") };
-    input.diagnosis = own.map(|path| diagnosis(&path)).transpose()?;
+    input.diagnosis = own.map(|path| Diagnosis::read(&path)).transpose()?;
     if let Some(diagnosis) = &input.diagnosis {
         input.gallery = Gallery::of(diagnosis);
     }
@@ -43,13 +43,13 @@ pub fn read_folder(folder: &Path) -> Result<ReportInput> {
             }
         }
     }
-    input.before_after = reader.one("before_after.json").map(|path| json(&path)).transpose()?;
+    input.before_after = reader.one("before_after.json").map(|path| read_json(&path)).transpose()?;
     if input.before_after.is_none()
         && let Some(path) = reader.one("undo.json")
     {
-        input.before_after = BeforeAfter::of(&json(&path)?);
+        input.before_after = BeforeAfter::of(&read_json(&path)?);
     }
-    input.evaluation = reader.one("evaluation.json").map(|path| json(&path)).transpose()?;
+    input.evaluation = reader.one("evaluation.json").map(|path| read_json(&path)).transpose()?;
     for path in reader.all("bad_samples.jsonl") {
         input.bad_samples.extend(reader.lines(&path)?);
     }
@@ -61,23 +61,6 @@ pub fn read_folder(folder: &Path) -> Result<ReportInput> {
     input.files = reader.read;
     input.notes = reader.notes;
     Ok(input)
-}
-
-/// A diagnosis that speaks of no checkpoint it does not have.
-fn diagnosis(path: &Path) -> Result<Diagnosis> {
-    let diagnosis: Diagnosis = json(path)?;
-    let count = diagnosis.checkpoints.len();
-    let cells = diagnosis.cells.iter().map(|cell| cell.checkpoint);
-    let onsets = diagnosis.onsets.iter().map(|onset| onset.checkpoint);
-    let choices = diagnosis.choices.iter().flat_map(|choice| {
-        std::iter::once(choice.checkpoint).chain(choice.earliest.as_ref().map(|earliest| earliest.checkpoint))
-    });
-    match cells.chain(onsets).chain(choices).find(|checkpoint| *checkpoint >= count) {
-        Some(beyond) => {
-            Err(Error::failed(format!("speaks of checkpoint {beyond}, counted from 0, but has {count}")).at(path))
-        }
-        None => Ok(diagnosis),
-    }
 }
 
 fn title(folder: &Path) -> String {
@@ -150,7 +133,7 @@ impl Reader {
                     self.notes
                         .push(format!("The last line of {} is cut off and was left out.", short(&self.root, path)));
                 }
-                Err(error) => return Err(Error::failed(format!("line {}: {}", i + 1, without_place(&error))).at(path)),
+                Err(error) => return Err(Error::failed(format!("line {}: {}", i + 1, json_error(&error))).at(path)),
             }
         }
         Ok(rows)
@@ -159,21 +142,4 @@ impl Reader {
 
 fn short(root: &Path, path: &Path) -> String {
     path.strip_prefix(root).unwrap_or(path).display().to_string()
-}
-
-fn json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    serde_json::from_str(&read_text(path)?)
-        .map_err(|error| Error::failed(format!("line {}: {}", error.line(), without_place(&error))).at(path))
-}
-
-fn toml_error(text: &str, error: &toml::de::Error) -> Error {
-    let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
-    Error::failed(format!("line {line}: {}", error.message()))
-}
-
-/// serde_json's message without its own "at line 1 column 7".
-fn without_place(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let text = text.rfind(" at line ").map_or(text.as_str(), |at| &text[..at]);
-    if error.is_data() { text.into() } else { format!("not JSON ({text})") }
 }

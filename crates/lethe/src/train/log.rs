@@ -7,12 +7,9 @@ use tch::Tensor;
 
 use crate::error::{Error, Result};
 use crate::methods::Loss;
-use crate::nn::unit_rows;
 use crate::run::{Kind, MetricRow, Metrics};
 
-/// Projections whose directions vary less than this, over this many rows in a row, have collapsed.
-const COLLAPSED_SPREAD: f64 = 0.01;
-const COLLAPSED_ROWS: u32 = 10;
+use super::collapse::{Collapse, spread};
 
 pub(super) struct StepLog {
     metrics: Metrics,
@@ -28,7 +25,7 @@ pub(super) struct StepLog {
     /// Means of the rows of this epoch, each with its number of steps.
     rows: Vec<(MetricRow, usize)>,
     last: Option<MetricRow>,
-    collapsed_rows: u32,
+    collapse: Collapse,
 }
 
 /// A stretch of time over which rates are taken.
@@ -55,7 +52,7 @@ impl StepLog {
             epoch: window(),
             rows: Vec::new(),
             last: None,
-            collapsed_rows: 0,
+            collapse: Collapse::of_training(),
         }
     }
 
@@ -98,7 +95,7 @@ impl StepLog {
             loss: mean(&|loss: &Loss| loss.total.shallow_clone()),
             terms: terms.collect(),
             lr: self.lr,
-            spread: spread(&last.projections[0]),
+            spread: spread(&last.projections[0]).double_value(&[]),
             images_per_s: self.rate(&self.row),
             data_wait: self.share_waited(&self.row),
             seconds: self.seconds(),
@@ -182,16 +179,9 @@ impl StepLog {
         if !row.loss.is_finite() {
             return Err(not_finite(row.loss, row.step));
         }
-        let collapsed = row.spread < COLLAPSED_SPREAD;
-        self.collapsed_rows = if collapsed { self.collapsed_rows + 1 } else { 0 };
-        if self.collapsed_rows >= COLLAPSED_ROWS {
-            return Err(Error::failed(format!(
-                "step {}: the representation has collapsed (all projections point the same way: spread {:.1e}, healthy is near 1)",
-                row.step, row.spread
-            ))
-            .hint("the last good checkpoint is kept; lower --lr, or check the method's settings"));
-        }
-        Ok(())
+        self.collapse
+            .hear(row.spread, row.step)
+            .map_err(|error| error.hint("the last good checkpoint is kept; lower --lr, or check the method's settings"))
     }
 }
 
@@ -205,10 +195,4 @@ pub(super) fn check_finite(loss: &Tensor, step: u64) -> Result<()> {
 fn not_finite(loss: f64, step: u64) -> Error {
     Error::failed(format!("step {step}: the loss is {loss}"))
         .hint("the last good checkpoint is kept; lower --lr, set --clip-norm 1, or use --precision f32")
-}
-
-/// Mean over dimensions of the standard deviation of the unit-length rows of `[n, p]`, times sqrt(p).
-fn spread(projections: &Tensor) -> f64 {
-    let p = projections.size()[1] as f64;
-    unit_rows(projections).std_dim([0i64].as_slice(), true, false).mean(tch::Kind::Double).double_value(&[]) * p.sqrt()
 }

@@ -1,5 +1,6 @@
 //! Pre-training: the loop, in one page.
 
+mod collapse;
 mod log;
 mod state;
 
@@ -11,7 +12,7 @@ use tch::Device;
 
 use crate::config::{self, RunConfig};
 use crate::data::Dataset;
-use crate::encoders::Part;
+use crate::encoders::{self, Part};
 use crate::error::Result;
 use crate::interrupt;
 use crate::methods::{self, Loss, Views};
@@ -22,6 +23,7 @@ use crate::rng::Purpose;
 use crate::run::{IfThere, Metrics, RunFolder};
 use crate::views::{self, Loader, LoaderSettings, Normalize, Order};
 
+pub use collapse::{Collapse, is_collapsed, spread};
 use log::StepLog;
 use state::Training;
 
@@ -88,6 +90,7 @@ pub fn train(
     let normalize = Normalize::named(&config.normalize)?;
     let augmentation = views::augmentation(&config.augmentation, config.image_size, normalize)?;
     entry.check_views(&augmentation)?;
+    encoders::check_views(encoder.as_ref(), augmentation.views().iter().map(|view| view.size))?;
     let loader = Loader::new(dataset, augmentation, loader_settings(config))?;
     let steps_per_epoch = loader.batches_per_epoch() as u64;
     let total_steps = u64::from(config.epochs) * steps_per_epoch;
@@ -99,7 +102,7 @@ pub fn train(
 
     let folder = RunFolder::prepare(out, if_there)?;
     interrupt::listen()?;
-    tch::set_num_threads(config.threads as i32);
+    config::use_threads(config.threads);
     let mut training = Training::start(config, &net, method.as_ref(), device)?;
     if if_there == IfThere::Resume {
         training.resume(&folder, config)?;

@@ -90,14 +90,13 @@ impl Training {
     /// State first, encoder last: where the encoder stands, the checkpoint is whole.
     ///
     /// # Errors
-    /// When a weight is not finite (nothing is written then), or the disk refuses.
+    /// When a tensor is not finite (nothing is written then), or the disk refuses.
     pub(super) fn save(&self, path: &Path, config: &RunConfig, epoch: u32) -> Result<()> {
-        for (name, tensor) in self.weights.parameters() {
-            if !tensor.detach().abs().max().double_value(&[]).is_finite() {
-                return Err(Error::failed(format!("step {}: weight {name} is not finite", self.step))
-                    .hint("the last good checkpoint is kept; lower --lr, set --clip-norm 1, or use --precision f32"));
-            }
-        }
+        self.weights.expect_finite().map_err(|error| {
+            error
+                .of(&format!("step {}", self.step))
+                .hint("the last good checkpoint is kept; lower --lr, set --clip-norm 1, or use --precision f32")
+        })?;
         let encoder = self.weights.filter(|name| self.encoder_names.iter().any(|other| other == name));
         let head = self.weights.filter(|name| encoder.find(name).is_none());
         let progress = [

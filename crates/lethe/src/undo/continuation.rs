@@ -7,6 +7,7 @@ use super::{Problem, others};
 use crate::error::Result;
 use crate::methods::coding_rate::pair_coding_rate_reduction;
 use crate::nn::{Mode, Weights};
+use crate::train::spread;
 
 pub(super) const REPAIR: Repair = Repair {
     name: "continue",
@@ -27,5 +28,5 @@ fn step(problem: &Problem, w: &Weights, batch: &Batch) -> Result<Step> {
     let [z1, z2, ..] = loss.projections.as_slice() else { unreachable!("methods give a projection a view") };
     let reduction = tch::no_grad(|| pair_coding_rate_reduction(z1, z2, problem.settings.eps2))?;
     let terms = vec![("ssl", loss.total.detach()), ("coding_rate_reduction", reduction)];
-    Ok(Step { gradients, terms, memory: loss.memory })
+    Ok(Step { gradients, terms, spread: spread(z1), memory: loss.memory })
 }

@@ -81,9 +81,9 @@ impl UndoFolder {
     /// When the repair in this folder was begun with other settings: names the first.
     pub fn expect_settings(&self, settings: &toml::Table) -> Result<()> {
         let path = self.path.join(SETTINGS);
-        let begun: toml::Table = files::read_text(&path)?
-            .parse()
-            .map_err(|error: toml::de::Error| Error::failed(error.message().to_owned()).at(&path))?;
+        let text = files::read_text(&path)?;
+        let begun = text.parse::<toml::Table>();
+        let begun = begun.map_err(|error| Error::failed(files::toml_error(&text, &error)).at(&path))?;
         let mut keys = begun.keys().chain(settings.keys());
         match keys.find(|key| begun.get(*key) != settings.get(*key)) {
             Some(key) => {
@@ -102,9 +102,7 @@ impl UndoFolder {
         if !path.is_file() {
             return Ok(None);
         }
-        serde_json::from_str(&files::read_text(&path)?)
-            .map(Some)
-            .map_err(|error| Error::failed(error.to_string()).at(&path))
+        files::read_json(&path).map(Some)
     }
 
     /// The settings, as TOML.
@@ -201,8 +199,7 @@ impl UndoFolder {
 
     /// Writes what the repair told, which ends it; what earlier sittings left goes.
     pub fn end(&self, outcome: &Outcome) -> Result<()> {
-        let json = serde_json::to_string_pretty(outcome).map_err(|error| Error::failed(error.to_string()))?;
-        files::write_atomically(&self.path.join(OUTCOME), json.as_bytes())?;
+        files::write_json(&self.path.join(OUTCOME), outcome)?;
         let last_good = self.path.join(LAST_GOOD);
         for old in [self.path.join(RESUME), checkpoint::state_path(&last_good), last_good] {
             let _ = fs::remove_file(old);
@@ -220,6 +217,7 @@ impl UndoFolder {
         notes: BTreeMap<String, String>,
     ) -> Result<PathBuf> {
         let path = self.path.join(if stopped { LAST_GOOD } else { UNDONE });
+        undone.weights.expect_finite().and_then(|()| undone.head.expect_finite()).at(&path)?;
         let head = undone.head.frozen().to_device(Device::Cpu);
         let state = State { head, optimizer: Weights::new(), progress: notes };
         checkpoint::save_state(&checkpoint::state_path(&path), &state)?;

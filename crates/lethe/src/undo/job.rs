@@ -14,8 +14,8 @@ use super::sitting::{Chosen, Sitting};
 use super::{Batches, Head, HeldOut, Settings, Snapshot, StepRow, Subject, UndoFolder, Undone, find, split, undo};
 use crate::checkpoint::{self, Checkpoint};
 use crate::data::overlap;
-use crate::encoders::Part;
-use crate::error::{At, Error, Result};
+use crate::encoders::{self, Part};
+use crate::error::{At, Error, Exit, Result};
 use crate::methods::{self, Method, Views};
 use crate::nn::{Weights, is_buffer};
 use crate::rng::{self, Purpose};
@@ -80,7 +80,7 @@ pub struct Outcome {
 pub fn run(job: &Job) -> Result<Outcome> {
     let Job { settings, device, threads, .. } = *job;
     settings.check()?;
-    tch::set_num_threads(threads as i32);
+    config::use_threads(threads);
     let opened = checkpoint::open(job.checkpoint)?;
     let encoder = opened.meta.encoder.build()?;
     let split = split::resolve(&Given { checkpoint: job.checkpoint, settings }, encoder.as_ref())?;
@@ -117,14 +117,11 @@ pub fn run(job: &Job) -> Result<Outcome> {
         Some(size) => size,
         None => config::image_size_of(dataset.as_ref(), job.data)?,
     };
-    let foreign = meta.lethe.is_none();
-    let normalize = job
-        .normalize
-        .map(str::to_owned)
-        .or(meta.normalize.take())
-        .unwrap_or_else(|| if foreign { "imagenet" } else { dataset.normalization() }.to_owned());
+    encoders::check_size(encoder.as_ref(), size).at(job.checkpoint)?;
+    let normalize = job.normalize.or(meta.normalization()).unwrap_or(dataset.normalization()).to_owned();
     let recipe = &methods::find(method_name)?.recipe;
     let augmentation = views::augmentation(recipe.augmentation, size, Normalize::named(&normalize)?)?;
+    encoders::check_views(encoder.as_ref(), augmentation.views().iter().map(|view| view.size))?;
     let loader_settings = LoaderSettings {
         batch_size: settings.batch_size,
         order: Order::Shuffled,
@@ -210,6 +207,9 @@ pub fn run(job: &Job) -> Result<Outcome> {
     };
     let undone = undo(&subject, settings, batches, reached, &mut |event| sitting.hear(&event));
     let undone = match undone {
+        Err(stop) if matches!(stop.exit, Exit::Signal(_)) && sitting.folder.can_resume() => {
+            Err(stop.hint("--resume continues from the last whole epoch"))
+        }
         Err(error) => Err(loader.with_bad_samples(error, &bad)),
         Ok(Undone { stopped: Some(error), .. }) if sitting.last.is_none() => {
             Err(error.hint("not one step was good: lower --lr or --alpha"))
@@ -291,14 +291,11 @@ fn head_of(opened: &Checkpoint, name: &str, method: &dyn Method, net: &Part, set
     if settings.head == Head::New {
         return Ok(fresh);
     }
-    let state = checkpoint::state_path(&opened.path);
     let same_method = opened.meta.method.as_deref().is_none_or(|known| known == name);
-    let found = if !same_method {
-        None
-    } else if state.is_file() {
-        Some(checkpoint::open_state(&state)?.head)
+    let found = if same_method {
+        opened.state()?.map(|state| state.head).or(opened.head.as_ref().map(Weights::frozen))
     } else {
-        opened.head.as_ref().map(Weights::frozen)
+        None
     };
     if let Some(found) = found.filter(|head| takes_place_of(head, &fresh, net.dim())) {
         let mut head = fresh.filter(|name| name.starts_with("memory."));

@@ -4,6 +4,7 @@ use super::repair::{Batch, Forward, Repair, Step, Training, Trains, given};
 use super::{Problem, Settings, inner, others, outer};
 use crate::error::Result;
 use crate::nn::{Mode, Weights};
+use crate::train::spread;
 
 pub(super) const REPAIR: Repair = Repair {
     name: "joint",
@@ -27,5 +28,5 @@ fn step(problem: &Problem, w: &Weights, &Batch { early, .. }: &Batch) -> Result<
     let gradients = w.gradients(&(&inner.total + &added.total), false)?;
     let mut terms = inner.terms(problem);
     terms.extend(added.terms());
-    Ok(Step { gradients, terms, memory: inner.ssl.memory })
+    Ok(Step { gradients, terms, spread: spread(&inner.ssl.projections[0]), memory: inner.ssl.memory })
 }

@@ -7,10 +7,12 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use super::hypergradient::norm;
+use super::repair::Step;
 use super::{Event, Watch};
 use crate::error::{Error, Result};
-use crate::nn::{Gradients, Weights};
+use crate::nn::Weights;
 use crate::run::Kind as RowKind;
+use crate::train::{Collapse, is_collapsed};
 
 /// Steps between two looks at the numbers; the device is waited for only then.
 const FLUSH_EVERY: usize = 10;
@@ -45,7 +47,7 @@ struct Pending {
     lr: f64,
     seconds: f64,
     names: Vec<&'static str>,
-    /// The terms, then the norm.
+    /// The terms, then the norm and the spread.
     values: Tensor,
 }
 
@@ -54,7 +56,8 @@ pub(super) struct StepLog {
     started: Instant,
     pending: Vec<Pending>,
     last: Option<StepRow>,
-    /// A later step found the loss at these weights finite.
+    collapse: Collapse,
+    /// A later step found the loss at these weights finite, and no collapse.
     good: Weights,
     /// Taken at the last flush; the first pending step tells whether they are good.
     candidate: Weights,
@@ -63,20 +66,23 @@ pub(super) struct StepLog {
 
 impl StepLog {
     pub(super) fn new(repair: &'static str, w: &Weights, started: Instant) -> Self {
-        Self { repair, started, pending: Vec::new(), last: None, good: w.copy(), candidate: w.copy(), failed: false }
+        Self {
+            repair,
+            started,
+            pending: Vec::new(),
+            last: None,
+            collapse: Collapse::of_repair(),
+            good: w.copy(),
+            candidate: w.copy(),
+            failed: false,
+        }
     }
 
-    pub(super) fn push(
-        &mut self,
-        epoch: u32,
-        step: u64,
-        passes: f64,
-        lr: f64,
-        terms: Vec<(&'static str, Tensor)>,
-        g: &Gradients,
-    ) {
-        let (names, mut values): (Vec<_>, Vec<_>) = terms.into_iter().unzip();
-        values.push(norm(g));
+    pub(super) fn push(&mut self, epoch: u32, step: u64, passes: f64, lr: f64, made: Step) {
+        let (names, mut values): (Vec<_>, Vec<_>) = made.terms.into_iter().unzip();
+        let norm = norm(&made.gradients);
+        let spread = made.spread.to_kind(norm.kind());
+        values.extend([norm, spread]);
         let values = Tensor::stack(&values, 0);
         let seconds = self.started.elapsed().as_secs_f64();
         self.pending.push(Pending { step, epoch: epoch + 1, passes, lr, seconds, names, values });
@@ -86,25 +92,40 @@ impl StepLog {
         self.pending.len() >= FLUSH_EVERY
     }
 
-    /// Hands on the pending rows. Gives the error to stop with when a number is not finite.
+    /// Hands on the pending rows. Gives the error to stop with when a number or weight is not finite, or the projections
+    /// have collapsed.
     pub(super) fn flush(&mut self, w: &Weights, watch: Watch) -> Result<Option<Error>> {
         if self.pending.is_empty() {
             return Ok(None);
         }
+        let mut stopped = self.tell(watch)?;
+        if stopped.is_none() {
+            let step = self.last.as_ref().map_or(0, |row| row.step);
+            stopped = w.expect_finite().err().map(|error| error.of(&format!("after step {step}")));
+        }
+        self.failed = stopped.is_some();
+        if !self.failed {
+            self.candidate = w.copy();
+        }
+        Ok(stopped.map(|error| error.hint("lower --lr or --alpha")))
+    }
+
+    /// What the pending rows say themselves.
+    fn tell(&mut self, watch: Watch) -> Result<Option<Error>> {
         for (i, pending) in std::mem::take(&mut self.pending).into_iter().enumerate() {
             let values = Vec::<f64>::try_from(pending.values.to_kind(Kind::Double).to_device(Device::Cpu))?;
-            if let Some(k) = values.iter().position(|value| !value.is_finite()) {
-                self.failed = true;
-                if i > 0 {
-                    std::mem::swap(&mut self.good, &mut self.candidate);
-                }
+            let (spread, numbers) = values.split_last().expect("at least the spread");
+            if let Some(k) = numbers.iter().position(|value| !value.is_finite()) {
                 let name = pending.names.get(k).unwrap_or(&"the gradient's norm");
-                return Ok(Some(
-                    Error::failed(format!("step {}: {name} is {}", pending.step, values[k]))
-                        .hint("lower --lr or --alpha"),
-                ));
+                return Ok(Some(Error::failed(format!("step {}: {name} is {}", pending.step, numbers[k]))));
             }
-            let (norm, terms) = values.split_last().expect("at least the norm");
+            if let Err(error) = self.collapse.hear(*spread, pending.step) {
+                return Ok(Some(error));
+            }
+            if i == 0 && !is_collapsed(*spread) {
+                std::mem::swap(&mut self.good, &mut self.candidate);
+            }
+            let (norm, terms) = numbers.split_last().expect("at least the norm");
             let row = StepRow {
                 kind: RowKind::Step,
                 step: pending.step,
@@ -119,7 +140,6 @@ impl StepLog {
             let _ = watch(Event::Step(&row))?;
             self.last = Some(row);
         }
-        self.good = std::mem::replace(&mut self.candidate, w.copy());
         Ok(None)
     }
 

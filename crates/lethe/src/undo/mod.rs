@@ -34,6 +34,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::encoders::{Encoder, Part};
 use crate::error::{Error, Result};
+use crate::files;
 use crate::interrupt;
 use crate::methods::{self, Method, Views};
 use crate::nn::{Mode, Weights};
@@ -50,7 +51,7 @@ pub use log::StepRow;
 pub use monitor::{ByImage, Changes, EpochRow, Judge, Monitor, Seen, Sides, Verdict, lost};
 use outer::RateOf;
 pub use repair::{Batch, REPAIRS, Repair, Snapshot, find};
-use repair::{Forward, Start, Step};
+use repair::{Forward, Start};
 
 /// What the objectives are made of.
 #[derive(Clone, Copy)]
@@ -106,12 +107,15 @@ pub struct Settings {
     pub head: Head,
     pub batch_norm: BatchNorm,
     /// Averaged with the given checkpoint (`average`); empty for the last ones that its run kept.
+    #[serde(serialize_with = "files::as_texts")]
     pub with: Vec<PathBuf>,
     /// What `distill-*` holds stages to; none for the checkpoint in the middle of the run.
+    #[serde(serialize_with = "files::as_text_or_none")]
     pub teacher: Option<PathBuf>,
     /// Weight of that distance.
     pub distill_weight: f64,
     /// `diagnosis.json` that `earlier` chooses by; none for that of the run.
+    #[serde(serialize_with = "files::as_text_or_none")]
     pub diagnosis: Option<PathBuf>,
     pub hypergradient: String,
     /// How the hypergradients `neumann` and `cg` multiply with the inner Hessian, and how often.
@@ -273,8 +277,8 @@ pub struct Undone {
     pub seconds: f64,
     /// The last step's numbers.
     pub last: Option<StepRow>,
-    /// Why it ended early: a signal, or a number that is not finite. The weights are then the last that gave a finite
-    /// loss.
+    /// Why it ended early: a signal, a number that is not finite, or a collapse. The weights are then the last that are known
+    /// to be good.
     pub stopped: Option<Error>,
 }
 
@@ -388,14 +392,13 @@ pub fn undo(
             let features = |views: &Views| tch::no_grad(|| views.map(|x| early.forward(&frozen, x, Mode::Eval)));
             let unseen = held_out.as_mut().and_then(Iterator::next).transpose()?.map(|views| features(&views));
             let problem = Problem { held_out: unseen.as_ref(), ..problem };
-            let Step { gradients, terms, memory } =
-                (training.step)(&problem, &w, &Batch { images: &images, early: &features(&images) })?;
+            let made = (training.step)(&problem, &w, &Batch { images: &images, early: &features(&images) })?;
             let lr = schedule.at(step);
-            optimizer.step(&w, &gradients, lr);
+            optimizer.step(&w, &made.gradients, lr);
             step += 1;
-            methods::remember(&w, &memory);
+            methods::remember(&w, &made.memory);
             subject.method.after_step(&w, step as f64 / total_steps as f64);
-            log.push(epoch, step, spent(step), lr, terms, &gradients);
+            log.push(epoch, step, spent(step), lr, made);
             stopped = interrupt::asked();
             if log.is_due() || stopped.is_some() {
                 stopped = log.flush(&w, watch)?.or(stopped);

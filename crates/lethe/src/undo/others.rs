@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use super::Settings;
 use crate::diagnose::Diagnosis;
 use crate::error::{At, Error, Result};
-use crate::files;
 use crate::run::RunFolder;
 
 /// What the user gave.
@@ -40,8 +39,7 @@ impl Given<'_> {
                 .at(self.checkpoint)
                 .hint("lethe diagnose RUN --unseen D --out RUN/diagnosis, or name one with --diagnosis FILE")
         })?;
-        let diagnosis = serde_json::from_str(&files::read_text(&path)?)
-            .map_err(|error| Error::failed(format!("is no diagnosis: {error}")).at(&path))?;
+        let diagnosis = Diagnosis::read(&path)?;
         Ok((path, diagnosis))
     }
 

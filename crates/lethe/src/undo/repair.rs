@@ -110,6 +110,8 @@ pub struct Step {
     pub gradients: Gradients,
     /// Scalars for the log, cut from any graph, on the device.
     pub terms: Vec<(&'static str, Tensor)>,
+    /// Of the method's projections, a scalar on the device: [`spread`](crate::train::spread).
+    pub spread: Tensor,
     /// Of the method's loss.
     pub memory: Vec<Memory>,
 }

@@ -3,7 +3,7 @@
 use image::RgbImage;
 use rand::RngExt;
 
-use super::resize::Resizer;
+use super::resize::{Axis, Resizer};
 use crate::rng::Rng;
 
 /// The part's area is uniform in `scale` of the image's, the logarithm of its width over height in that of `ratio`.
@@ -66,25 +66,17 @@ pub fn resized_crop(
     resizer: &mut Resizer,
     out: &mut [f32],
 ) {
-    resizer.resize(image, crop, width, height, out);
+    let CropBox { left, top, .. } = crop;
+    resizer.resize(image, (left, top), &Axis::whole(crop.width, width), &Axis::whole(crop.height, height), out);
 }
 
 /// The shorter side resized to `side`, and the middle of the longer one: torchvision's `Resize` and `CenterCrop`.
 pub fn resize_and_centre_crop(image: &RgbImage, side: usize, resizer: &mut Resizer, out: &mut [f32]) {
-    let (width, height) = (image.width() as usize, image.height() as usize);
-    let whole = CropBox { left: 0, top: 0, width: image.width(), height: image.height() };
-    if width == height {
-        resizer.resize(image, whole, side, side, out);
-        return;
-    }
-    let (resized_width, resized_height) =
-        if width < height { (side, side * height / width) } else { (side * width / height, side) };
-    let mut resized = vec![0.0; 3 * resized_width * resized_height];
-    resizer.resize(image, whole, resized_width, resized_height, &mut resized);
-    let middle = |longer: usize| ((longer - side) as f64 / 2.0).round_ties_even() as usize;
-    let (left, top) = (middle(resized_width), middle(resized_height));
-    let rows = resized.chunks_exact(3 * resized_width).skip(top);
-    for (out, row) in out.chunks_exact_mut(3 * side).zip(rows) {
-        out.copy_from_slice(&row[3 * left..][..3 * side]);
-    }
+    let shorter = image.width().min(image.height()) as usize;
+    let middle = |before: u32| {
+        let after = side * before as usize / shorter;
+        let start = ((after - side) as f64 / 2.0).round_ties_even() as usize;
+        Axis { before, after, kept: start..start + side }
+    };
+    resizer.resize(image, (0, 0), &middle(image.width()), &middle(image.height()), out);
 }

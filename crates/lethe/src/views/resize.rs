@@ -4,32 +4,58 @@
 //! One pass resizes the rows' axis and exchanges the axes; run twice it resizes both, and every inner loop is a weighted
 //! sum of whole rows.
 
+use std::ops::Range;
+
 use image::RgbImage;
 
-use super::crop::CropBox;
 use super::lanes::unit;
 
 /// Buffers that are used again.
 #[derive(Debug, Default)]
 pub struct Resizer {
-    taps: Taps,
+    rows: Taps,
+    columns: Taps,
     half: Vec<f32>,
     sum: Vec<f32>,
 }
 
-impl Resizer {
-    /// Writes the part `crop` of `image`, resized and clamped to `[0, 1]`, to `out` `[height, width, 3]`.
-    pub(super) fn resize(&mut self, image: &RgbImage, crop: CropBox, width: usize, height: usize, out: &mut [f32]) {
-        let Self { taps, half, sum } = self;
-        let (crop_width, crop_height) = (crop.width as usize, crop.height as usize);
-        let stride = 3 * image.width() as usize;
-        let first = stride * crop.top as usize + 3 * crop.left as usize;
-        half.resize(3 * crop_width * height, 0.0);
+/// An axis: `before` positions become `after`, of which those in `kept` are wanted.
+#[derive(Debug, Clone)]
+pub(super) struct Axis {
+    pub(super) before: u32,
+    pub(super) after: usize,
+    pub(super) kept: Range<usize>,
+}
 
-        taps.set(crop_height, height, 1.0 / 255.0);
-        pass(image.as_raw(), first, stride, crop_width, taps, sum, half);
-        taps.set(crop_width, width, 1.0);
-        pass(half, 0, 3 * height, height, taps, sum, out);
+impl Axis {
+    pub(super) fn whole(before: u32, after: usize) -> Self {
+        Self { before, after, kept: 0..after }
+    }
+}
+
+impl Resizer {
+    /// Writes what is kept of the part of `image` that begins at (`left`, `top`), resized along both axes and clamped to
+    /// `[0, 1]`, to `out` `[height, width, 3]`.
+    pub(super) fn resize(
+        &mut self,
+        image: &RgbImage,
+        (left, top): (u32, u32),
+        columns: &Axis,
+        rows: &Axis,
+        out: &mut [f32],
+    ) {
+        let height = rows.kept.len();
+        self.rows.set(rows, 1.0 / 255.0);
+        self.columns.set(columns, 1.0);
+        // Columns that nothing kept is made of are left out from the start.
+        let needed = self.columns.needed();
+        let stride = 3 * image.width() as usize;
+        let first = stride * top as usize + 3 * (left as usize + needed.start);
+        self.half.resize(3 * needed.len() * height, 0.0);
+
+        pass(image.as_raw(), first, stride, needed.len(), &self.rows, &mut self.sum, &mut self.half);
+        self.columns.begin_at(needed.start);
+        pass(&self.half, 0, 3 * height, height, &self.columns, &mut self.sum, out);
         for value in out {
             *value = unit(*value);
         }
@@ -45,14 +71,15 @@ struct Taps {
 }
 
 impl Taps {
-    /// For `before` positions to become `after`; the weights sum to `total`.
-    fn set(&mut self, before: usize, after: usize, total: f64) {
+    /// The weights of a position sum to `total`.
+    fn set(&mut self, axis: &Axis, total: f64) {
         self.ranges.clear();
         self.weights.clear();
-        let scale = before as f64 / after as f64;
+        let before = axis.before as usize;
+        let scale = before as f64 / axis.after as f64;
         let widening = scale.max(1.0);
         let reach = 2.0 * widening;
-        for position in 0..after {
+        for position in axis.kept.clone() {
             let centre = scale * (position as f64 + 0.5);
             let first = (centre - reach + 0.5).max(0.0) as usize;
             let end = ((centre + reach + 0.5) as usize).min(before);
@@ -61,6 +88,17 @@ impl Taps {
             self.ranges.push((first, end - first));
             self.weights.extend((first..end).map(|i| (weight(i) * total / sum) as f32));
         }
+    }
+
+    /// The positions before that any weight belongs to.
+    fn needed(&self) -> Range<usize> {
+        let start = self.ranges.first().map_or(0, |(first, _)| *first);
+        start..self.ranges.last().map_or(0, |(first, count)| first + count)
+    }
+
+    /// Counts the positions before from `start`.
+    fn begin_at(&mut self, start: usize) {
+        self.ranges.iter_mut().for_each(|(first, _)| *first -= start);
     }
 }
 

@@ -1,7 +1,7 @@
 //! What users get wrong, by command: one line that says where and what was expected, and nothing left on disk.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -174,6 +174,32 @@ fn images_that_are_not_there() {
 }
 
 #[test]
+fn a_folder_and_the_generated_images_of_one_name() {
+    let folder = folder();
+    let path = folder.path();
+    std::fs::rename(path.join("jpg"), path.join("shapes")).unwrap();
+    assert_snapshot!(refused(path, &[
+        &format!("{PRETRAIN} --data shapes --out o"),
+        "features c.safetensors --data shapes@n=8 --out o.safetensors",
+    ]), @r"
+    pretrain .. --data shapes --out o -> 2
+    error: shapes: names both the generated images and a folder here
+      hint: ./shapes for the folder, shapes: for the generated images
+    features c.safetensors --data shapes@n=8 --out o.safetensors -> 2
+    error: shapes: names both the generated images and a folder here
+      hint: ./shapes for the folder, shapes: for the generated images
+    ");
+    for (data, images) in [("./shapes", 24), ("shapes:@n=30", 30)] {
+        let (code, said) = run(path, format!("features c.safetensors --data {data} --out o.safetensors").split(' '));
+        assert_eq!(code, Some(0), "{said}");
+        let features = lethe::feature_file::read(&path.join("o.safetensors"), None).unwrap();
+        assert_eq!(features.matrices[0].1.nrows(), images);
+    }
+    // A run from before the folder was there means the generated images.
+    assert_eq!(lethe::data::absolute("shapes@n=8"), "shapes:@n=8");
+}
+
+#[test]
 fn images_of_several_sizes_are_shown_at_one_which_is_said() {
     let folder = folder();
     let path = folder.path();
@@ -258,7 +284,7 @@ fn files_that_are_not_the_checkpoint_expected() {
     let named = |name: &str| path.join(name);
     let mut broken = opened.encoder.copy();
     broken.insert("layer4.1.conv2.weight", opened.encoder.get("layer4.1.conv2.weight") * f64::NAN);
-    lethe::checkpoint::save(&named("nan.safetensors"), &opened.meta, &broken).unwrap();
+    lethe::checkpoint::write_tensors(&named("nan.safetensors"), &broken, &BTreeMap::new()).unwrap();
     let bare = opened.encoder.filter(|name| !name.contains("running_"));
     lethe::checkpoint::write_tensors(&named("bare.safetensors"), &bare, &BTreeMap::new()).unwrap();
     let (code, said) = run(path, format!("{PRETRAIN} --data shapes:n=8,size=16 --out run").split(' '));
@@ -367,6 +393,7 @@ fn places_that_cannot_be_written_to() {
         "features c.safetensors --data jpg --stages last --out folder.npy",
         "convert c.safetensors file.txt/o.safetensors",
         "convert c.safetensors o.pth",
+        "convert c.safetensors o.txt",
         "data make-shapes file.txt/o",
         "demo --out file.txt",
     ]), @r"
@@ -402,6 +429,8 @@ fn places_that_cannot_be_written_to() {
       hint: name another folder
     convert c.safetensors o.pth -> 2
     error: o.pth: expected a name that ends in .safetensors, which is what is written
+    convert c.safetensors o.txt -> 2
+    error: o.txt: expected a name that ends in .safetensors, which is what is written
     data make-shapes file.txt/o -> 1
     error: file.txt/o: this folder cannot be made: a part of the path is a file, not a folder
       hint: name another folder
@@ -440,6 +469,55 @@ fn places_that_hold_something_already() {
     error: demo: there is a demo in this folder already
       hint: --overwrite replaces it, or choose another --out
     ");
+}
+
+#[test]
+fn results_that_would_go_over_what_others_made() {
+    let folder = folder();
+    let path = folder.path();
+    let write = |name: &str| {
+        std::fs::create_dir_all(path.join(name).parent().unwrap()).unwrap();
+        std::fs::write(path.join(name), "epochs = 1\n").unwrap();
+    };
+    ["run/config.toml", "page.html", "f.labels.npy", "mine/diagnosis.json"].into_iter().for_each(write);
+    assert_snapshot!(refused(path, &[
+        "report run --out run/config.toml",
+        "report run --out page.html",
+        "evaluate c.safetensors --data jpg --test jpg --protocol linear --out jpg/a/00.jpg",
+        "features c.safetensors --data jpg --stages last --out f.npy",
+        "diagnose c.safetensors --data jpg --out mine --overwrite",
+        "demo --out mine --overwrite",
+    ]), @r"
+    report run --out run/config.toml -> 2
+    error: run/config.toml: is there already, and not what this command writes
+      hint: name another place, or move it away
+    report run --out page.html -> 2
+    error: page.html: is there already, and not what this command writes
+      hint: name another place, or move it away
+    evaluate c.safetensors --data jpg --test jpg --protocol linear --out jpg/a/00.jpg -> 2
+    error: jpg/a/00.jpg: is there already, and not what this command writes
+      hint: name another place, or move it away
+    features c.safetensors --data jpg --stages last --out f.npy -> 2
+    error: f.labels.npy: is there already, and the labels would go there
+      hint: choose another --out
+    diagnose c.safetensors --data jpg --out mine --overwrite -> 2
+    error: mine/diagnosis.json: is there already, and not what this command writes
+      hint: name another place, or move it away
+    demo --out mine --overwrite -> 2
+    error: mine: holds diagnosis.json, which is of no demo
+      hint: choose another --out
+    ");
+    // What Lethe wrote itself it writes again.
+    for command in [
+        "report run",
+        "evaluate c.safetensors --data jpg --test jpg --protocol linear --out e.json",
+        "features c.safetensors --data jpg --stages last --out own.npy",
+    ] {
+        for _ in 0..2 {
+            let (code, said) = run(path, command.split(' '));
+            assert_eq!(code, Some(0), "{command}: {said}");
+        }
+    }
 }
 
 #[test]
@@ -569,6 +647,72 @@ fn numbers_out_of_their_range() {
 }
 
 #[test]
+fn numbers_that_settings_files_cannot_hold() {
+    let folder = folder();
+    assert_snapshot!(refused(folder.path(), &[
+        &format!("{PRETRAIN} --data jpg --out o --seed 9223372036854775808"),
+        "pretrain --data jpg --out o --batch-size 18446744073709551615",
+        &format!("{UNDO} --data jpg --out o --seed -1"),
+        &format!("{UNDO} --data jpg --out o --solver-steps 9223372036854775808"),
+        &format!("{PRETRAIN} --data jpg --out o --device cpu:banana"),
+    ]), @r"
+    pretrain .. --data jpg --out o --seed 9223372036854775808 -> 2
+    error: invalid value '9223372036854775808' for '--seed <SEED>': expected a whole number from 0 to 9223372036854775807
+    pretrain --data jpg --out o --batch-size 18446744073709551615 -> 2
+    error: invalid value '18446744073709551615' for '--batch-size <N>': expected a whole number from 0 to 9223372036854775807
+    undo .. --data jpg --out o --seed -1 -> 2
+    error: invalid value '-1' for '--seed <SEED>': expected a whole number from 0 to 9223372036854775807
+    undo .. --data jpg --out o --solver-steps 9223372036854775808 -> 2
+    error: invalid value '9223372036854775808' for '--solver-steps <N>': expected a whole number from 0 to 9223372036854775807
+    pretrain .. --data jpg --out o --device cpu:banana -> 2
+    error: --device cpu:banana: expected cpu or cuda:N
+    ");
+}
+
+#[test]
+fn sizes_that_an_encoder_or_the_memory_does_not_bear() {
+    let folder = folder();
+    let path = folder.path();
+    std::fs::write(path.join("queue.toml"), "[method_settings]\nqueue_size = 100000000000\n").unwrap();
+    let (code, said) = run(
+        path,
+        "pretrain --encoder vit-tiny-w8-d2 --patch 4 --epochs 1 --batch-size 8 --data jpg --out vit".split(' '),
+    );
+    assert_eq!(code, Some(0), "{said}");
+    let vit = "vit/checkpoints/epoch-0001.safetensors";
+    let pretrain = |more: &str| format!("pretrain --data jpg --batch-size 8 --out o {more}");
+    assert_snapshot!(refused(path, &[
+        &pretrain("--encoder convnext-tiny-w4 --image-size 8"),
+        &pretrain("--encoder convnext-tiny-w4 --image-size 72 --method swav"),
+        &pretrain("--encoder convnext-tiny-w4 --patch 100000"),
+        &pretrain("--encoder resnet18-w4 --method moco-v2 --config queue.toml"),
+        "evaluate --encoder convnext-tiny-w4 --patch 4 --image-size 30 --data jpg --test jpg --protocol linear",
+        &format!("undo {vit} --data jpg --batch-size 8 --split block1 --image-size 30 --out o"),
+        &format!("undo {vit} --data jpg --batch-size 8 --split block1 --image-size 2 --out o"),
+    ]), @r"
+    pretrain --data jpg --batch-size 8 --out o --encoder convnext-tiny-w4 --image-size 8 -> 2
+    error: views of 8 pixels: convnext-tiny-w4 (patch 2) needs 16 or more
+      hint: choose a larger --image-size, or a smaller --patch
+    pretrain --data jpg --batch-size 8 --out o --encoder convnext-tiny-w4 --image-size 72 --method swav -> 2
+    error: views of 31 pixels: convnext-tiny-w4 (patch 4) needs 32 or more
+      hint: choose a larger --image-size, or a smaller --patch
+    pretrain --data jpg --batch-size 8 --out o --encoder convnext-tiny-w4 --patch 100000 -> 2
+    error: --patch 100000: expected 1 to 256 pixels
+    pretrain --data jpg --batch-size 8 --out o --encoder resnet18-w4 --method moco-v2 --config queue.toml -> 2
+    error: queue.toml: [method_settings]: queue_size is 100000000000, expected 1 to 1048576
+    evaluate --encoder convnext-tiny-w4 --patch 4 --image-size 30 --data jpg --test jpg --protocol linear -> 2
+    error: untrained (seed 0): views of 30 pixels: convnext-tiny-w4 (patch 4) needs 32 or more
+      hint: choose a larger --image-size, or a smaller --patch
+    undo vit/checkpoints/epoch-0001.safetensors --data jpg --batch-size 8 --split block1 --image-size 30 --out o -> 2
+    error: vit/checkpoints/epoch-0001.safetensors: images of 30 pixels: vit-tiny-w8-d2 has patches of 4
+      hint: --image-size 32, or another multiple
+    undo vit/checkpoints/epoch-0001.safetensors --data jpg --batch-size 8 --split block1 --image-size 2 --out o -> 2
+    error: vit/checkpoints/epoch-0001.safetensors: views of 2 pixels: vit-tiny-w8-d2 (patch 4, 24 pixels, cls pooling) needs 4 or more
+      hint: choose a larger --image-size, or a smaller --patch
+    ");
+}
+
+#[test]
 fn a_run_is_resumed_with_its_own_settings_only() {
     let folder = folder();
     let path = folder.path();
@@ -576,13 +720,25 @@ fn a_run_is_resumed_with_its_own_settings_only() {
     assert_eq!(code, Some(0), "{said}");
     assert_snapshot!(refused(path, &[
         "pretrain --resume --out run --epochs 5",
+        "pretrain --resume --out run --drop-path 0.1",
+        "pretrain --resume --out run --patch 4",
+        "pretrain --resume --out run --encoder resnet18-w5",
         "pretrain --resume --out nowhere",
         "pretrain --resume --out empty",
         "pretrain --resume --out file.txt",
-    ]), @r"
+    ]), @r#"
     pretrain --resume --out run --epochs 5 -> 2
     error: --epochs 5: the run that --resume continues has 1
       hint: leave --epochs out, or start a run of its own in another folder
+    pretrain --resume --out run --drop-path 0.1 -> 2
+    error: --drop-path 0.1: the run that --resume continues has none
+      hint: leave --drop-path out, or start a run of its own in another folder
+    pretrain --resume --out run --patch 4 -> 2
+    error: --patch 4: the run that --resume continues has none
+      hint: leave --patch out, or start a run of its own in another folder
+    pretrain --resume --out run --encoder resnet18-w5 -> 2
+    error: --encoder "resnet18-w5": the run that --resume continues has "resnet18-w4"
+      hint: leave --encoder out, or start a run of its own in another folder
     pretrain --resume --out nowhere -> 1
     error: nowhere: no such file or folder
     pretrain --resume --out empty -> 1
@@ -590,12 +746,42 @@ fn a_run_is_resumed_with_its_own_settings_only() {
       hint: name the --out folder of `lethe pretrain`
     pretrain --resume --out file.txt -> 1
     error: file.txt: is a file, expected a folder
-    ");
+    "#);
     let (code, said) = run(path, format!("{PRETRAIN} --data jpg --resume --out run").split(' '));
     assert_eq!(code, Some(0), "{said}");
     // From another folder it finds its images too.
     let (code, said) = run(&path.join("empty"), "pretrain --resume --out ../run".split(' '));
     assert_eq!(code, Some(0), "{said}");
+    // The same encoder, spelt out.
+    let (code, said) = run(path, "pretrain --resume --out run --encoder resnet18-w04 --drop-path 0".split(' '));
+    assert_eq!(code, Some(0), "{said}");
+
+    let settings = std::fs::read_to_string(path.join("run/config.toml")).unwrap();
+    let mut said = String::new();
+    for (key, value) in [
+        ("save_every", "0"),
+        ("threads", "0"),
+        ("image_size", "0"),
+        ("epochs", "0"),
+        ("lr", "nan"),
+        ("drop_path", "2.0"),
+    ] {
+        let others = settings.lines().filter(|line| !line.starts_with(&format!("{key} = ")));
+        let changed: Vec<&str> = others.collect();
+        std::fs::write(path.join("run/config.toml"), format!("{key} = {value}\n{}\n", changed.join("\n"))).unwrap();
+        said += &refused(path, &["pretrain --resume --out run"]);
+    }
+    said += &refused(path, &["diagnose run --out d"]);
+    assert_snapshot!(said.replace("pretrain --resume --out run -> 2\n", ""), @r"
+    error: run/config.toml: save_every is 0, expected at least 1
+    error: run/config.toml: threads is 0, expected at least 1
+    error: run/config.toml: image_size is 0, expected at least 1
+    error: run/config.toml: epochs is 0, expected at least 1
+    error: run/config.toml: lr must be a number of at least 0, not NaN
+    error: run/config.toml: drop_path 2: resnet18-w4 has no paths to drop
+    diagnose run --out d -> 2
+    error: run/config.toml: drop_path 2: resnet18-w4 has no paths to drop
+    ");
 }
 
 #[test]
@@ -620,4 +806,9 @@ fn names_that_are_not_utf_8_work_as_others_do() {
     named("features", Some("c.safetensors"), "--data jpg --out", "f.safetensors");
     named("convert", Some("c.safetensors"), "", "n.safetensors");
     named("report", Some("run"), "--out", "r.html");
+    let words = "undo --repair average --method simclr --data jpg --batch-size 8 --out averaged --with";
+    let mut arguments: Vec<OsString> = words.split(' ').map(Into::into).collect();
+    arguments.extend([name("c.safetensors"), "--".into(), name("c.safetensors")]);
+    let (code, said) = run(path, &arguments);
+    assert_eq!(code, Some(0), "{said}");
 }

@@ -524,6 +524,53 @@ fn convert_notes_the_stem_that_left_no_trace() {
 }
 
 #[test]
+fn a_converted_encoder_is_still_shown_what_a_foreign_one_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let converted = folder.path().join("converted.safetensors");
+    support::lethe_ok(&["convert", support::text(&file("plain.pth")), support::text(&converted)]);
+    let meta = checkpoint::open(&converted).unwrap().meta;
+    assert!(meta.lethe.is_some());
+    assert_eq!((meta.normalization(), open("plain.pth").meta.normalization()), (Some("imagenet"), Some("imagenet")));
+    assert_eq!(Meta { normalize: None, ..meta }.normalization(), None);
+}
+
+#[test]
+fn a_state_is_that_of_its_checkpoint_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spec, w) = narrow(Stem::Cifar);
+    let path = folder.path().join("epoch-0001.safetensors");
+    let meta = Meta { step: Some(5), ..Meta::new(spec) };
+    checkpoint::save(&path, &meta, &w).unwrap();
+    let save = |progress: &[(&str, &str)]| {
+        let progress = progress.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let head = Weights::from_iter([("projector.0.bias".to_owned(), random(&[3]))]);
+        checkpoint::save_state(&checkpoint::state_path(&path), &State { head, progress, ..State::default() }).unwrap();
+        checkpoint::open(&path).unwrap().state().unwrap().is_some()
+    };
+    assert!(checkpoint::open(&path).unwrap().state().unwrap().is_none());
+    assert!(save(&[("step", "5")]) && save(&[("repair", "umm")]) && !save(&[("step", "6")]));
+    // What is converted over a checkpoint has no state; what only has the name of one stays.
+    let (given, out) = (file("plain.pth"), support::text(&path));
+    let convert = ["convert", support::text(&given), out, "--overwrite"];
+    support::lethe_ok(&convert);
+    assert!(!checkpoint::state_path(&path).exists());
+    std::fs::write(checkpoint::state_path(&path), "mine").unwrap();
+    support::lethe_ok(&convert);
+    assert!(checkpoint::state_path(&path).exists());
+}
+
+#[test]
+fn what_is_not_finite_is_not_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spec, mut w) = narrow(Stem::Cifar);
+    let path = folder.path().join("e.safetensors");
+    w.insert("layer4.1.bn2.running_var", w.get("layer4.1.bn2.running_var") * f64::INFINITY);
+    let error = checkpoint::save(&path, &Meta::new(spec), &w).unwrap_err();
+    assert!(error.what.ends_with("e.safetensors: tensor layer4.1.bn2.running_var holds NaN or infinite numbers"));
+    assert!(!path.exists());
+}
+
+#[test]
 fn another_encoder_than_asked_is_an_error() {
     let read = open("solo-learn.ckpt");
     read.expect_encoder(&EncoderSpec::new("resnet18-w1", Stem::CifarPad2)).unwrap();

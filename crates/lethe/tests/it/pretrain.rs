@@ -251,7 +251,7 @@ fn a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint() 
     replace(&mut args, "--lr", "1e18");
     replace(&mut args, "--save-every", "1");
     let stderr = lethe_err(&args, 1);
-    assert!(stderr.contains("the loss is") || stderr.contains("is not finite"), "{stderr}");
+    assert!(stderr.contains("the loss is") || stderr.contains("holds NaN or infinite numbers"), "{stderr}");
     assert!(stderr.contains("hint: the last good checkpoint is kept"), "{stderr}");
     for (name, bytes) in checkpoints(&run) {
         assert!(!bytes.is_empty(), "{name}");
@@ -260,6 +260,18 @@ fn a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint() 
             assert!(opened.encoder.iter().all(|(_, t)| bool::try_from(t.isfinite().all()).unwrap()), "{name}");
         }
     }
+}
+
+#[test]
+fn a_run_whose_running_statistics_are_not_finite_leaves_no_checkpoint_of_them() {
+    let folder = temp_dir();
+    let run = folder.path().join("run");
+    let images = ["--data", "shapes:n=64,size=32,seed=1", "--encoder", "resnet18-w4", "--batch-size", "32"];
+    let how = ["--optimizer", "sgd", "--lr", "1e10", "--epochs", "1", "--threads", "1", "--out", text(&run)];
+    let stderr = lethe_err(&[&["pretrain"], &images[..], &how].concat(), 1);
+    assert!(stderr.contains("running_var holds NaN or infinite numbers"), "{stderr}");
+    assert!(stderr.contains("hint: the last good checkpoint is kept"), "{stderr}");
+    assert!(checkpoints(&run).is_empty(), "{:?}", checkpoints(&run).keys());
 }
 
 #[test]
@@ -337,6 +349,9 @@ fn an_existing_run_needs_resume_or_overwrite() {
 fn presets_are_whole_and_can_be_changed() {
     let folder = temp_dir();
     let listed = lethe_ok(&["pretrain", "--list"]);
+    let json: serde_json::Value = serde_json::from_str(&lethe_ok(&["pretrain", "--list", "--json"])).unwrap();
+    assert_eq!(json["methods"].as_array().unwrap().len(), lethe::methods::METHODS.len());
+    assert!(json["methods"][0]["presets"]["cifar10/simclr"]["accuracy"].is_f64(), "{}", json["methods"][0]);
     for preset in PRESETS {
         let (mut table, published) = preset.read();
         assert!(published.source.starts_with("https://"), "{}", preset.name);

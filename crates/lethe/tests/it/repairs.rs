@@ -381,6 +381,15 @@ mod the_program {
         let diagnosis = run.join("diagnosis");
         let unseen = "shapes:n=40,size=16,seed=9";
         lethe_ok(&["diagnose", text(&run), "--unseen", unseen, "--out", text(&diagnosis), "--threads", "1"]);
+        let mut json: Value = lethe::files::read_json(&diagnosis.join("diagnosis.json")).unwrap();
+        json["cells"][0]["checkpoint"] = 9.into();
+        let beyond = folder.path().join("beyond.json");
+        lethe::files::write_json(&beyond, &json).unwrap();
+        for by in [["--repair", "earlier"], ["--split", "auto"]] {
+            let more = [&by[..], &["--diagnosis", text(&beyond)]].concat();
+            let said = lethe_err(&command(&checkpoint, &folder.path().join("none"), &more), 1);
+            assert!(said.contains("beyond.json: speaks of checkpoint 9, counted from 0, but has 5"), "{said}");
+        }
         for repair in REPAIRS {
             let out = folder.path().join(repair.name);
             let more = ["--repair", repair.name, "--passes", "4", "--json"];

@@ -174,6 +174,23 @@ fn a_repair_that_is_asked_to_stop_says_how_to_go_on() {
 }
 
 #[test]
+fn a_repair_that_collapses_stops_with_the_last_good_weights() {
+    let folder = temp_dir();
+    let checkpoint = pretrained(folder.path(), "simclr");
+    for repair in ["umm", "joint", "continue", "distill-late"] {
+        let out = folder.path().join(repair);
+        let arguments = command(&checkpoint, &out, &format!("--repair {repair} --optimizer sgd --lr 1e10 --epochs 1"));
+        let said = refused(&arguments, 1);
+        assert!(said.contains("error: step 2: the representation has collapsed"), "{repair}: {said}");
+        assert!(said.contains("last-good.safetensors; lower --lr or --alpha"), "{repair}: {said}");
+        assert!(!said.contains("--resume"), "{repair}: no whole epoch was good: {said}");
+        assert!(!out.join("undone.safetensors").exists(), "{repair}");
+        let kept = checkpoint::open(&out.join("last-good.safetensors")).unwrap();
+        assert!(bits(&kept.encoder) == bits(&checkpoint::open(&checkpoint).unwrap().encoder), "{repair}");
+    }
+}
+
+#[test]
 fn resuming_wants_the_same_flags_and_tells_an_ended_repair_again() {
     let folder = temp_dir();
     let checkpoint = pretrained(folder.path(), "simclr");

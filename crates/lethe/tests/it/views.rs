@@ -104,6 +104,19 @@ fn crops_equal_torchvision() {
     }
 }
 
+/// Resized as a whole, such an image would take 18 GB.
+#[test]
+fn the_middle_of_a_very_long_image_costs_no_more_than_it_is() {
+    let side = 224;
+    let long = |width, height| RgbImage::from_fn(width, height, |x, y| image::Rgb([((x + y) / 118) as u8; 3]));
+    let mut resizer = Resizer::default();
+    for image in [long(30_000, 1), long(1, 30_000)] {
+        let mut out = vec![0.0; 3 * side * side];
+        resize_and_centre_crop(&image, side, &mut resizer, &mut out);
+        assert!(out.iter().all(|value| (value - 127.0 / 255.0).abs() < 1e-6), "one pixel, many times its size");
+    }
+}
+
 /// Decoders round the inverse cosine transform and the colour transform differently, and interpolate halved colour
 /// planes differently; Pillow's is libjpeg-turbo.
 #[test]
