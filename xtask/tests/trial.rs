@@ -165,14 +165,15 @@ fn a_killed_trial_goes_on_where_it_stopped() {
     assert_eq!(fs::read(trial.path("plan.jsonl")).expect("lines"), before);
 
     // A cell whose settings have changed is made anew; what it shares with the old one is not.
-    let trained =
-        fs::metadata(trial.path("out/tiny/0/pretrain.done")).and_then(|file| file.modified()).expect("a time");
+    let made = |step: &str| fs::metadata(trial.path(step)).and_then(|file| file.modified()).expect("a time");
+    let steps = ["out/tiny/0/pretrain.done", "out/tiny/0/plain/undo.done", "out/tiny/0/plain/judge-corrupted.done"];
+    let before = steps.map(made);
     fs::write(trial.path("plan.toml"), PLAN.replace("lr = 1e-3", "lr = 2e-3")).expect("a temporary file");
     let output = trial.command(&["--only", "tiny/plain/0"]).output().expect("xtask starts");
     assert!(output.status.success(), "{}", shown(&output));
     assert_ne!(of("tiny/plain/0")["settings"], trial.lines().last().expect("a line")["settings"]);
-    let now = fs::metadata(trial.path("out/tiny/0/pretrain.done")).and_then(|file| file.modified()).expect("a time");
-    assert_eq!(now, trained);
+    let after = steps.map(made);
+    assert_eq!([0, 1, 2].map(|i| after[i] == before[i]), [true, false, false], "trained once, repaired and judged anew");
     // Another training is another base: it is refused and not mixed with what stands.
     fs::write(trial.path("plan.toml"), PLAN.replace("epochs = 4", "epochs = 6")).expect("a temporary file");
     let output = trial.command(&["--only", "tiny/nothing/0"]).output().expect("xtask starts");

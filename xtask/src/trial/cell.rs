@@ -118,7 +118,12 @@ impl Workshop<'_> {
             args.extend(flags(&table, &values)?);
             args.extend(last.clone());
             args.extend(["--json".into(), "--out".into(), text(&folder.join("undone"))]);
-            step("undo").make(&self.lethe, &args, &["--overwrite".into()])?;
+            let undo = step("undo");
+            if undo.made_by()?.is_some_and(|made_by| made_by != shown_args(&args)) {
+                // What judged the earlier weights says nothing of these.
+                forget_steps(&folder)?;
+            }
+            undo.make(&self.lethe, &args, &["--overwrite".into()])?;
             let undo = read(&step("undo").file("out"))?;
             let checkpoint = undo["checkpoint"].as_str().ok_or_else(|| Failure::new("undo names no checkpoint"))?;
             (PathBuf::from(checkpoint), undo)
@@ -211,6 +216,17 @@ impl Step<'_> {
         fs::write(&half, shown_args(args)).at(&half)?;
         fs::rename(&half, &done).at(&done)
     }
+}
+
+/// All steps of a folder are to be made again.
+fn forget_steps(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder).at(folder)? {
+        let path = entry.at(folder)?.path();
+        if path.extension().is_some_and(|ending| ending == "done") {
+            fs::remove_file(&path).at(&path)?;
+        }
+    }
+    Ok(())
 }
 
 fn shown_args(args: &[String]) -> String {

@@ -302,7 +302,7 @@ fn resolved(
         ("images", json!(images)),
         ("image_size", json!(sight.size)),
         ("normalize", json!(sight.normalize)),
-        ("reference", json!(settings.reference)),
+        ("reference", json!(settings.reference.as_ref().map(|path| path.display().to_string()))),
         ("augmentation", json!(augmentation)),
         ("draws", json!(settings.draws)),
         ("eps2", json!(settings.eps2)),

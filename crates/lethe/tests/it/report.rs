@@ -357,7 +357,7 @@ fn every_part_is_there_and_every_text_escaped() {
     assert_eq!(page.matches("<g class=\"cell\" tabindex=\"0\"").count(), 6 * STAGES.len() * EPOCHS.len());
     assert_eq!(page.matches("<g class=\"span ").count(), 4, "both onsets are marked, twice");
     // 66.4 to 66.8 % in an interval that holds 0.
-    assert!(page.contains("0.40 (−0.30 to 1.10) points"), "no interval of a change");
+    assert!(page.contains("0.4 (−0.3 to 1.1) points"), "no interval of a change");
     assert_eq!(page.matches("not told apart").count(), 1);
     assert!(page.contains("of 5 numbers 2 got better, 1 worse"));
     assert!(page.contains("Pictures are missing: cifar10: lethe does not download data sets"), "why no pictures");
