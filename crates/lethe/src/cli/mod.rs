@@ -129,14 +129,14 @@ fn before_after(rows: &[BeforeAfterRow]) -> String {
             (_, false) => format!("{value:.4}"),
             (_, true) => format!("{value:+.4}"),
         };
+        let end = |value: f64| shown(value, true).trim_end_matches(" points").to_owned();
         let better = match row.better {
             Better::Higher => "higher",
             Better::Lower => "lower",
             Better::Neither => "-",
         };
         let interval = row.interval.filter(|[low, high]| low < high);
-        let interval =
-            interval.map_or(String::new(), |[low, high]| format!(" ({} .. {})", shown(low, true), shown(high, true)));
+        let interval = interval.map_or(String::new(), |ends| format!(" ({} .. {})", end(ends[0]), end(ends[1])));
         table.add_row([
             row.what.clone(),
             shown(row.before, false),

@@ -55,6 +55,8 @@ pub(super) fn verdict(row: &BeforeAfterRow) -> &'static str {
 pub(super) fn with_unit(row: &BeforeAfterRow, value: f64) -> String {
     match row.unit.as_str() {
         "%" => percent(value),
+        // No more digits than a change that has an interval can be known to.
+        "" if row.interval.is_some() => format!("{value:.3}").replace('-', "−"),
         "" => short(value),
         unit => format!("{} {unit}", short(value)),
     }
