@@ -173,7 +173,11 @@ fn a_killed_trial_goes_on_where_it_stopped() {
     assert!(output.status.success(), "{}", shown(&output));
     assert_ne!(of("tiny/plain/0")["settings"], trial.lines().last().expect("a line")["settings"]);
     let after = steps.map(made);
-    assert_eq!([0, 1, 2].map(|i| after[i] == before[i]), [true, false, false], "trained once, repaired and judged anew");
+    assert_eq!(
+        [0, 1, 2].map(|i| after[i] == before[i]),
+        [true, false, false],
+        "trained once, repaired and judged anew"
+    );
     // Another training is another base: it is refused and not mixed with what stands.
     fs::write(trial.path("plan.toml"), PLAN.replace("epochs = 4", "epochs = 6")).expect("a temporary file");
     let output = trial.command(&["--only", "tiny/nothing/0"]).output().expect("xtask starts");

@@ -56,8 +56,7 @@ pub fn membership(members: &[f64], non_members: &[f64]) -> Result<Membership> {
 pub fn membership_change(before: [&[f64]; 2], after: [&[f64]; 2]) -> Result<Interval> {
     assert_eq!(before.map(<[f64]>::len), after.map(<[f64]>::len), "the same images");
     let ([members, non_members], [members_after, non_members_after]) = (before, after);
-    let change =
-        Placements::of(members_after, non_members_after)?.minus(&Placements::of(members, non_members)?);
+    let change = Placements::of(members_after, non_members_after)?.minus(&Placements::of(members, non_members)?);
     let (estimate, width) = (change.auc(), NORMAL_95 * change.error());
     Ok(Interval { estimate, low: estimate - width, high: estimate + width })
 }

@@ -2,7 +2,8 @@
 
 use lethe_measures::{
     Groups, MEASURES, Measure, Rows, adjusted_mutual_information, class_rates, debiased_linear_cka, dimension_of_trees,
-    dse_of_clusters, knn, lidar, linear_cka, lloyd, membership, membership_change, pair_rates, silhouette, sslmem, tree_length, unitmem,
+    dse_of_clusters, knn, lidar, linear_cka, lloyd, membership, membership_change, pair_rates, silhouette, sslmem,
+    tree_length, unitmem,
 };
 use ndarray::{Array2, Array3, ArrayView2, Axis, stack};
 use safetensors::{Dtype, SafeTensors};

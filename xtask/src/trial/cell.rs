@@ -132,7 +132,8 @@ impl Workshop<'_> {
         let unseen = fill(&cell.base.unseen, &values)?;
         let diagnose = |name: &str, data: &str| -> Result<Value> {
             let out = folder.join(name.replace("diagnose", "diagnosis"));
-            let mut args = ["diagnose", &text(&checkpoint), "--data", data, "--unseen", &unseen].map(str::to_owned).to_vec();
+            let mut args =
+                ["diagnose", &text(&checkpoint), "--data", data, "--unseen", &unseen].map(str::to_owned).to_vec();
             if let Some(augmentation) = cell.base.pretrain.get("augmentation").and_then(toml::Value::as_str) {
                 args.extend(["--augmentation".into(), augmentation.into()]);
             }

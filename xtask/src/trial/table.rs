@@ -39,8 +39,7 @@ pub(crate) fn markdown(plan: &Plan, results: &Results) -> String {
     let has_lines = |base: &&Base| results.by_cell.values().any(|line| line["base"] == base.name.as_str());
     let bases: Vec<&Base> = plan.bases.iter().filter(has_lines).collect();
     for base in bases.iter().filter(|_| !plan.short.is_empty()) {
-        let known: Vec<String> =
-            PARTS.iter().flat_map(|part| outcomes(results, base, part)).collect();
+        let known: Vec<String> = PARTS.iter().flat_map(|part| outcomes(results, base, part)).collect();
         let columns: Vec<String> = plan.short.iter().filter(|outcome| known.contains(outcome)).cloned().collect();
         let _ = write!(text, "\n### {}, in short\n{}", base.name, comparisons(plan, results, base, "", &columns));
     }

@@ -143,8 +143,11 @@ pub fn diagnose(subjects: &[Subject], sets: &Sets, settings: &Settings) -> Resul
     let stages: Vec<usize> = (0..diagnosis.stages.len()).collect();
     let models = subjects.len() + usize::from(settings.reference.is_some());
     let beside = transfer.as_ref().map_or(0, Transfer::images) + fisher.as_ref().map_or(0, Fisher::images);
-    let progress =
-        Progress::new("diagnose", "images", (models * shown.len() * (1 + settings.draws as usize) * images + subjects.len() * beside) as u64);
+    let progress = Progress::new(
+        "diagnose",
+        "images",
+        (models * shown.len() * (1 + settings.draws as usize) * images + subjects.len() * beside) as u64,
+    );
     let features = |model: &Model| {
         shown.iter().map(|shown| shown.features(model, &stages, &progress)).collect::<Result<Vec<SideFeatures>>>()
     };

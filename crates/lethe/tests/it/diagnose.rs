@@ -226,7 +226,7 @@ fn an_encoder_overfitted_to_32_images_shows_it_in_its_last_stage() {
         };
         let auc = beside.membership.as_ref().unwrap().auc;
         assert_eq!(auc.low > 0.55, memorised, "{} {}: {auc:?}", cell.checkpoint, cell.stage);
-        assert_eq!(beside.sslmem > beside.sslmem_unseen.unwrap() + 0.1, memorised, "{beside:?}");
+        assert_eq!(beside.sslmem > beside.sslmem_unseen.unwrap() + 0.2, memorised, "{beside:?}");
     }
     assert!(found.summary.starts_with("Memorisation: the gap is largest in stage4 at epoch 40, "), "{}", found.summary);
     assert!(found.summary.contains(" Onset: the gap grows in stage4 after epoch "), "{}", found.summary);

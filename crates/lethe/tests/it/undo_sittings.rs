@@ -246,8 +246,20 @@ fn what_is_seen_is_what_the_diagnosis_measures() {
     let seen = epochs(&out).remove(0).seen;
     assert_eq!(seen.images, 45, "half of the 90 unseen images");
     let diagnosis = folder.path().join("diagnosis");
-    let command =
-        ["diagnose", text(&checkpoint), "--data", DATA, "--unseen", UNSEEN, "--images", "45", "--seed", "3", "--draws", "1"];
+    let command = [
+        "diagnose",
+        text(&checkpoint),
+        "--data",
+        DATA,
+        "--unseen",
+        UNSEEN,
+        "--images",
+        "45",
+        "--seed",
+        "3",
+        "--draws",
+        "1",
+    ];
     let json = lethe_ok(&[&command[..], &["--threads", "1", "--json", "--out", text(&diagnosis)]].concat());
     let json: Value = serde_json::from_str(&json).unwrap();
     let cell = json["cells"].as_array().unwrap().last().unwrap();
