@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Map, Value, json};
 
-use super::plan::{Cell, NOTHING, Plan, STAGES, Values, fill, flags};
+use super::plan::{Cell, NOTHING, Plan, STAGES, Values, digest, fill, flags};
 use crate::shell::{At, Failure, Result, shown};
 
 /// Where a trial works.
@@ -70,8 +70,9 @@ impl Workshop<'_> {
         let run = folder.join("run");
         let mut args = vec!["pretrain".into(), "--out".into(), text(&run)];
         args.extend(self.pretrain_flags(cell)?);
-        let step = Step { folder: &folder, name: "pretrain".to_owned() };
-        if step.made_by()?.is_some_and(|made_by| made_by != shown_args(&args)) {
+        let step = Step { folder: &folder, name: "pretrain".to_owned(), input: None };
+        let recipe = step.recipe(&args)?;
+        if step.made_by()?.is_some_and(|made_by| made_by != recipe) {
             return Err(Failure::new(format!("{} was trained with other settings", run.display()))
                 .hint("remove its folder, or name another --out"));
         }
@@ -82,16 +83,20 @@ impl Workshop<'_> {
     }
 
     /// Diagnoses all checkpoints of the base, for repairs that choose by it.
-    fn diagnose_run(&self, cell: &Cell) -> Result<()> {
+    fn diagnose_run(&self, cell: &Cell) -> Result<PathBuf> {
         let folder = self.base_folder(cell);
         let _lock = Lock::wait(&folder.join("lock"))?;
         let run = folder.join("run");
-        let held_out = self.values(cell)?.remove("held-out").expect("the plan was checked");
+        let values = self.values(cell)?;
+        let held_out = values.get("held-out").expect("the plan was checked").clone();
         let mut args: Vec<String> = vec!["diagnose".into(), text(&run), "--unseen".into(), held_out];
-        args.extend(flags(&cell.base.diagnose, &self.values(cell)?)?);
+        args.extend(flags(&cell.base.diagnose, &values)?);
         args.extend(["--seed".into(), cell.seed.to_string(), "--threads".into(), "1".into()]);
-        args.extend(["--out".into(), text(&run.join("diagnosis"))]);
-        Step { folder: &folder, name: "diagnose".to_owned() }.make(&self.lethe, &args, &["--overwrite".into()])
+        let out = run.join("diagnosis");
+        args.extend(["--out".into(), text(&out)]);
+        let step = Step { folder: &folder, name: "diagnose".to_owned(), input: None };
+        step.make(&self.lethe, &args, &["--overwrite".into()])?;
+        Ok(out.join("diagnosis.json"))
     }
 
     /// Makes the cell, of which steps that stand already are not made again, and gives its line.
@@ -101,14 +106,12 @@ impl Workshop<'_> {
         let values = self.values(cell)?;
         let data = fill(&cell.base.data, &values)?;
         let last = ["--seed".into(), cell.seed.to_string(), "--threads".into(), "1".into()];
-        let step = |name: &str| Step { folder: &folder, name: name.to_owned() };
+        let step = |name: &str, input| Step { folder: &folder, name: name.to_owned(), input };
 
         let (checkpoint, undo) = if cell.repair.name == NOTHING {
             (base.to_owned(), Value::Null)
         } else {
-            if cell.repair.diagnose_run {
-                self.diagnose_run(cell)?;
-            }
+            let chosen_by = cell.repair.diagnose_run.then(|| self.diagnose_run(cell)).transpose()?;
             let mut args: Vec<String> = vec!["undo".into(), text(base), "--data".into(), data.clone()];
             if !cell.repair.flags.contains_key("repair") {
                 args.extend(["--repair".into(), cell.repair.name.clone()]);
@@ -118,13 +121,9 @@ impl Workshop<'_> {
             args.extend(flags(&table, &values)?);
             args.extend(last.clone());
             args.extend(["--json".into(), "--out".into(), text(&folder.join("undone"))]);
-            let undo = step("undo");
-            if undo.made_by()?.is_some_and(|made_by| made_by != shown_args(&args)) {
-                // What judged the earlier weights says nothing of these.
-                forget_steps(&folder)?;
-            }
+            let undo = step("undo", chosen_by);
             undo.make(&self.lethe, &args, &["--overwrite".into()])?;
-            let undo = read(&step("undo").file("out"))?;
+            let undo = read(&undo.file("out"))?;
             let checkpoint = undo["checkpoint"].as_str().ok_or_else(|| Failure::new("undo names no checkpoint"))?;
             (PathBuf::from(checkpoint), undo)
         };
@@ -140,7 +139,7 @@ impl Workshop<'_> {
             args.extend(flags(&cell.base.diagnose, &values)?);
             args.extend(last.clone());
             args.extend(["--out".into(), text(&out)]);
-            step(name).make(&self.lethe, &args, &["--overwrite".into()])?;
+            step(name, Some(checkpoint.clone())).make(&self.lethe, &args, &["--overwrite".into()])?;
             read(&out.join("diagnosis.json"))
         };
         let diagnosis = diagnose("diagnose", &data)?;
@@ -160,7 +159,7 @@ impl Workshop<'_> {
             ]);
             args.extend(["--protocol".into(), judge.protocols.clone(), "--stage".into(), STAGES.into()]);
             args.extend(["--threads".into(), "1".into(), "--out".into(), text(&file)]);
-            step(&name).make(&self.lethe, &args, &[])?;
+            step(&name, Some(checkpoint.clone())).make(&self.lethe, &args, &[])?;
             accuracy.insert(judge.name.clone(), accuracies(&read(&file)?));
         }
         Ok(json!({
@@ -178,10 +177,13 @@ impl Workshop<'_> {
     }
 }
 
-/// A call of `lethe`: NAME.log is what it said, NAME.out what it printed, NAME.done its arguments once it has succeeded.
+/// A call of `lethe`: NAME.log is what it said, NAME.out what it printed, NAME.done its [recipe](Step::recipe) once it has
+/// succeeded.
 struct Step<'a> {
     folder: &'a Path,
     name: String,
+    /// What an earlier step has made and this one reads: where that has changed, this one is made anew.
+    input: Option<PathBuf>,
 }
 
 impl Step<'_> {
@@ -197,9 +199,19 @@ impl Step<'_> {
         }
     }
 
-    /// Runs `lethe ARGS MORE` unless it was run with these `args` already.
+    /// The arguments, and a hash of the input.
+    fn recipe(&self, args: &[String]) -> Result<String> {
+        let mut lines = args.to_vec();
+        if let Some(path) = &self.input {
+            lines.push(digest(&fs::read(path).at(path)?));
+        }
+        Ok(lines.join("\n"))
+    }
+
+    /// Runs `lethe ARGS MORE` unless it was run with these `args` on this input already.
     fn make(&self, lethe: &Path, args: &[String], more: &[String]) -> Result<()> {
-        if self.made_by()?.is_some_and(|made_by| made_by == shown_args(args)) {
+        let recipe = self.recipe(args)?;
+        if self.made_by()?.is_some_and(|made_by| made_by == recipe) {
             return Ok(());
         }
         let create = |ending| File::create(self.file(ending)).at(self.file(ending));
@@ -214,24 +226,9 @@ impl Step<'_> {
             return Err(Failure::new(format!("{call}: {status}: {said}")).hint(format!("see {}", log.display())));
         }
         let (half, done) = (self.file("half"), self.file("done"));
-        fs::write(&half, shown_args(args)).at(&half)?;
+        fs::write(&half, recipe).at(&half)?;
         fs::rename(&half, &done).at(&done)
     }
-}
-
-/// All steps of a folder are to be made again.
-fn forget_steps(folder: &Path) -> Result<()> {
-    for entry in fs::read_dir(folder).at(folder)? {
-        let path = entry.at(folder)?.path();
-        if path.extension().is_some_and(|ending| ending == "done") {
-            fs::remove_file(&path).at(&path)?;
-        }
-    }
-    Ok(())
-}
-
-fn shown_args(args: &[String]) -> String {
-    args.join("\n")
 }
 
 /// A harness that is killed must not leave a program behind that still writes where the next harness goes on.

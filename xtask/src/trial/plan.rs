@@ -216,12 +216,16 @@ impl Plan {
     pub(crate) fn settings(&self, cell: &Cell) -> String {
         let judges: Vec<&Judge> = self.judges(cell.base).collect();
         let text = serde_json::to_string(&(cell.base, cell.repair, judges)).expect("plain tables");
-        let hash = Sha256::digest(text.as_bytes());
-        hash[..6].iter().fold(String::new(), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+        digest(text.as_bytes())
     }
+}
+
+/// Twelve hexadecimal digits of a hash.
+pub(crate) fn digest(content: &[u8]) -> String {
+    Sha256::digest(content)[..6].iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 /// Whether the glob `pattern`, which [`Plan::check`] has seen, takes `name`.
