@@ -29,7 +29,8 @@ pub const FUNCTIONS: &[Function] = &[
         paper: "Lethe's own, after Wang et al. 2024, arXiv 2401.12233, which compares two encoders",
         takes: "training and unseen images",
         cost: "passes over the images",
-        variant: "image i of both sides goes through the same draws of the augmentation, none of them a draw of the training; the distances are means of 4 pairs of views an image (`--draws`)",
+        variant: "image i of both sides goes through the same draws of the augmentation, none of them a draw of the \
+                  training; the distances are means of 4 pairs of views an image (`--draws`)",
         fails: "shows a gap too where the two sets of images differ in more than training",
     },
     Function {

@@ -258,23 +258,20 @@ pub fn put_over(table: &mut toml::Table, above: toml::Table) {
 /// # Errors
 /// When the name is neither, or this machine has no such device.
 pub fn device(name: &str) -> Result<Device> {
-    match name.split_once(':').unwrap_or((name, "")) {
-        ("cpu", "") if name == "cpu" => Ok(Device::Cpu),
-        ("cuda", index) => {
-            let index = if name == "cuda" { "0" } else { index };
-            let index: usize =
-                index.parse().map_err(|_| Error::usage(format!("--device {name}: expected cpu or cuda:N")))?;
-            crate::cuda::load()?;
-            if index >= tch::Cuda::device_count() as usize {
-                return Err(Error::failed(format!(
-                    "--device {name}: this machine has {} CUDA devices",
-                    tch::Cuda::device_count()
-                )));
-            }
-            Ok(Device::Cuda(index))
-        }
-        _ => Err(Error::usage(format!("--device {name}: expected cpu or cuda:N"))),
+    let unknown = || Error::usage(format!("--device {name}: expected cpu or cuda:N"));
+    let index = match name.split_once(':') {
+        None if name == "cpu" => return Ok(Device::Cpu),
+        None if name == "cuda" => "0",
+        Some(("cuda", index)) => index,
+        _ => return Err(unknown()),
+    };
+    let index: usize = index.parse().map_err(|_| unknown())?;
+    crate::cuda::load()?;
+    let devices = tch::Cuda::device_count();
+    if index >= devices as usize {
+        return Err(Error::failed(format!("--device {name}: this machine has {devices} CUDA devices")));
     }
+    Ok(Device::Cuda(index))
 }
 
 /// More help no machine of today, and end in the system refusing them.

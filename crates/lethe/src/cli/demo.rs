@@ -176,7 +176,7 @@ fn diagnose_settings(seed: u64, threads: usize) -> diagnose::Settings {
         normalize: None,
         reference: None,
         augmentation: None,
-        draws: 4,
+        draws: diagnose::DRAWS,
         fisher: false,
         batch_size: 256,
         threads,

@@ -52,7 +52,7 @@ pub(super) struct Args {
     #[arg(long, value_parser = PossibleValuesParser::new(views::RECIPES.iter().map(|recipe| recipe.name)))]
     augmentation: Option<String>,
     /// Pairs of views an image that the gap and membership are the means of: four halve the interval of one
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = diagnose::DRAWS, value_parser = clap::value_parser!(u32).range(1..))]
     draws: u32,
     /// Also the trace of the Fisher information of the training's loss, stage by stage: backward passes of eight batches
     /// a checkpoint, of checkpoints of Lethe that have their state beside them

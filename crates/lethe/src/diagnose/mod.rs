@@ -93,13 +93,17 @@ pub struct Settings {
     pub device: Device,
 }
 
+/// [`Settings::draws`] unless told: they halve the gap's interval of one.
+pub const DRAWS: u32 = 4;
+
 /// The fewest images a side that say anything.
 pub const LEAST_IMAGES: usize = 20;
 
 /// Diagnoses every stage of `subjects`, oldest first, on images they were trained on and, where given, on unseen ones.
 ///
 /// Both sides take the same number of images, as measures of different numbers of rows cannot be compared. View pairs
-/// are drawn once, and by other draws than those of a training with the same seed: all checkpoints see the same ones, and image i of both sides goes through the same draws.
+/// are drawn once, and by other draws than those of a training with the same seed: all checkpoints see the same ones, and
+/// image i of both sides goes through the same draws.
 ///
 /// # Errors
 /// Those of the checkpoints and images; subjects with different encoders, or different memories of the images.

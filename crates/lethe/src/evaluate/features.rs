@@ -34,8 +34,8 @@ impl Features {
 }
 
 /// One pass of a whole encoder in evaluation mode over `epoch` of `loader`, which has other draws of the views than any other
-/// epoch, keeping the stages at `stages` (ascending); `progress` counts images. Where an image is broken the row, and its label, are those of
-/// the one that the loader showed for it.
+/// epoch, keeping the stages at `stages` (ascending); `progress` counts images. Where an image is broken the row, and its
+/// label, are those of the one that the loader showed for it.
 ///
 /// # Errors
 /// Those of the loader; a feature that is not finite.

@@ -64,8 +64,7 @@ pub(super) fn with_unit(row: &BeforeAfterRow, value: f64) -> String {
 
 fn change(row: &BeforeAfterRow) -> String {
     let change = row.after - row.before;
-    let scale = if row.unit == "%" { 100.0 } else { 1.0 };
-    let unit = if row.unit == "%" { " points" } else { "" };
+    let (scale, unit) = if row.unit == "%" { (100.0, " points") } else { (1.0, "") };
     match row.interval {
         Some([low, high]) if low < high => {
             let [value, low, high] = [change, low, high].map(|v| scale * v);

@@ -19,11 +19,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::diagnose::{Diagnosis, Pooled};
+use crate::diagnose::{Diagnosis, Estimate, Pooled};
 use crate::error::Result;
 use crate::files;
 use crate::run::MetricRow;
-use crate::undo::{Changes, EpochRow, Outcome, Seen, StepRow};
+use crate::undo::{EpochRow, Outcome, Seen, StepRow};
 use crate::views::BadSample;
 
 pub use gallery::Gallery;
@@ -77,28 +77,27 @@ impl BeforeAfter {
     /// Of a repair that was given held-out images.
     pub fn of(outcome: &Outcome) -> Option<Self> {
         let (before, after) = (outcome.before.as_ref()?, outcome.after.as_ref()?);
-        let row = |what: &str, of: fn(&Seen) -> f64, unit: &str, better| BeforeAfterRow {
+        let changes = outcome.changes.as_ref();
+        let row = |what: &str, of: fn(&Seen) -> f64, change: Option<&Estimate>, unit: &str, better| BeforeAfterRow {
             what: format!("{what}, last stage"),
             before: of(before),
             after: of(after),
-            interval: None,
+            interval: change.map(|change| [change.low, change.high]),
             unit: unit.into(),
             better,
         };
-        let mut rows = vec![
-            row("memorisation gap", |seen| seen.memorisation_gap, "", Better::Lower),
-            row("membership AUC", |seen| seen.membership_auc, "", Better::Lower),
-            row("view retrieval on unseen images", |seen| seen.view_retrieval, "%", Better::Higher),
-            row("dR by pair, training images", |seen| seen.coding_rate_reduction.train, "", Better::Neither),
-            row("dR by pair, unseen images", |seen| seen.coding_rate_reduction.unseen, "", Better::Neither),
-        ];
-        if let Some(changes) = &outcome.changes {
-            let Changes { memorisation_gap, membership_auc, view_retrieval } = changes;
-            for (row, change) in rows.iter_mut().zip([memorisation_gap, membership_auc, view_retrieval]) {
-                row.interval = Some([change.low, change.high]);
-            }
-        }
-        Some(Self { rows })
+        let gap = changes.map(|changes| &changes.memorisation_gap);
+        let auc = changes.map(|changes| &changes.membership_auc);
+        let retrieval = changes.map(|changes| &changes.view_retrieval);
+        Some(Self {
+            rows: vec![
+                row("memorisation gap", |seen| seen.memorisation_gap, gap, "", Better::Lower),
+                row("membership AUC", |seen| seen.membership_auc, auc, "", Better::Lower),
+                row("view retrieval on unseen images", |seen| seen.view_retrieval, retrieval, "%", Better::Higher),
+                row("dR by pair, training images", |seen| seen.coding_rate_reduction.train, None, "", Better::Neither),
+                row("dR by pair, unseen images", |seen| seen.coding_rate_reduction.unseen, None, "", Better::Neither),
+            ],
+        })
     }
 }
 

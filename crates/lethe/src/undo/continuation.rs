@@ -1,13 +1,11 @@
 //! Plain further steps of the method with the same part frozen: what any repair has to beat. On the images of `--outer-data`
-//! where there are some: of all that the parts of UMM were tried with, images that the encoder has not seen took away most
-//! (docs/results/umm.md).
+//! where there are some, which are then memorised in place of the first ones (docs/results/umm.md).
 
 use super::repair::{Batch, Forward, Repair, Step, Training, Trains, given};
 use super::{Problem, others};
 use crate::error::Result;
 use crate::methods::coding_rate::pair_coding_rate_reduction;
 use crate::nn::{Mode, Weights};
-use crate::train::spread;
 
 pub(super) const REPAIR: Repair = Repair {
     name: "continue",
@@ -28,5 +26,5 @@ fn step(problem: &Problem, w: &Weights, batch: &Batch) -> Result<Step> {
     let [z1, z2, ..] = loss.projections.as_slice() else { unreachable!("methods give a projection a view") };
     let reduction = tch::no_grad(|| pair_coding_rate_reduction(z1, z2, problem.settings.eps2))?;
     let terms = vec![("ssl", loss.total.detach()), ("coding_rate_reduction", reduction)];
-    Ok(Step { gradients, terms, spread: spread(z1), memory: loss.memory })
+    Ok(Step::of(loss, gradients, terms))
 }

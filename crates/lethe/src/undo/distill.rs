@@ -17,7 +17,6 @@ use super::repair::{Batch, Forward, Repair, Step, Training, Trains, given};
 use crate::encoders::{Part, channel_dim};
 use crate::error::{Error, Result};
 use crate::nn::{Mode, Weights};
-use crate::train::spread;
 
 pub(super) const LATE: Repair = Repair {
     name: "distill-late",
@@ -91,7 +90,7 @@ fn step(problem: &Problem, w: &Weights, batch: &Batch) -> Result<Step> {
     let total = &loss.total + problem.settings.distill_weight * &distance;
     let terms = vec![("total", total.detach()), ("ssl", loss.total.detach()), ("distance", distance.detach())];
     let gradients = w.gradients(&total, false)?;
-    Ok(Step { gradients, terms, spread: spread(&loss.projections[0]), memory: loss.memory })
+    Ok(Step::of(loss, gradients, terms))
 }
 
 /// The maps that a hook is shown during `run`.

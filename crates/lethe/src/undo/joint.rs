@@ -4,7 +4,6 @@ use super::repair::{Batch, Forward, Repair, Step, Training, Trains, given};
 use super::{Problem, Settings, inner, others, outer};
 use crate::error::Result;
 use crate::nn::{Mode, Weights};
-use crate::train::spread;
 
 pub(super) const REPAIR: Repair = Repair {
     name: "joint",
@@ -28,5 +27,5 @@ fn step(problem: &Problem, w: &Weights, &Batch { early, .. }: &Batch) -> Result<
     let gradients = w.gradients(&(&inner.total + &added.total), false)?;
     let mut terms = inner.terms(problem);
     terms.extend(added.terms());
-    Ok(Step { gradients, terms, spread: spread(&inner.ssl.projections[0]), memory: inner.ssl.memory })
+    Ok(Step::of(inner.ssl, gradients, terms))
 }

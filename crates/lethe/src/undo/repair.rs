@@ -11,8 +11,9 @@ use super::{Batches, Problem, Settings, Subject};
 use super::{average, continuation, distill, earlier, joint, reinit, umm};
 use crate::encoders::{Encoder, Part};
 use crate::error::{Error, Result};
-use crate::methods::{Memory, Views};
+use crate::methods::{Loss, Memory, Views};
 use crate::nn::{Gradients, Weights};
+use crate::train::spread;
 
 /// A way to go on with a pre-trained encoder.
 pub struct Repair {
@@ -110,10 +111,17 @@ pub struct Step {
     pub gradients: Gradients,
     /// Scalars for the log, cut from any graph, on the device.
     pub terms: Vec<(&'static str, Tensor)>,
-    /// Of the method's projections, a scalar on the device: [`spread`](crate::train::spread).
+    /// Of the method's projections, a scalar on the device: [`spread`].
     pub spread: Tensor,
     /// Of the method's loss.
     pub memory: Vec<Memory>,
+}
+
+impl Step {
+    /// `ssl` is the method's loss at the weights stepped from.
+    pub(super) fn of(ssl: Loss, gradients: Gradients, terms: Vec<(&'static str, Tensor)>) -> Self {
+        Self { gradients, terms, spread: spread(&ssl.projections[0]), memory: ssl.memory }
+    }
 }
 
 /// Multiply-adds of a forward pass over the views of a batch, of the stages on either side of the split: of convolutions

@@ -11,7 +11,6 @@ use super::{Problem, Settings, inner, others, outer};
 use crate::error::Result;
 use crate::methods::{Loss, Views};
 use crate::nn::{Gradients, Mode, Weights};
-use crate::train::spread;
 
 pub(super) const REPAIR: Repair = Repair {
     name: "umm",
@@ -33,7 +32,7 @@ fn cost(settings: &Settings, forward: &Forward) -> f64 {
 
 fn step(problem: &Problem, w: &Weights, batch: &Batch) -> Result<Step> {
     let OuterStep { gradients, terms, ssl } = outer_step(problem, w, batch.early)?;
-    Ok(Step { gradients, terms, spread: spread(&ssl.projections[0]), memory: ssl.memory })
+    Ok(Step::of(ssl, gradients, terms))
 }
 
 /// An outer step at the weights `w`.
