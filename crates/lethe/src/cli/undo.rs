@@ -13,7 +13,7 @@ use crate::undo::groups::Groups;
 use crate::undo::hypergradient::{HYPERGRADIENTS, InnerOptimizer, Product};
 use crate::undo::outer::RateOf;
 use crate::undo::{BatchNorm, Head, Job, Outcome, REPAIRS, Settings, job};
-use crate::{config, methods, optim};
+use crate::{config, methods, optim, undo};
 
 /// Undoes memorisation in the late stages of a pre-trained encoder
 #[derive(clap::Args)]
@@ -147,7 +147,8 @@ struct Flags {
     /// [default: adamw]
     #[arg(long, value_parser = PossibleValuesParser::new(optim::OPTIMIZERS.iter().map(|entry| entry.name)))]
     optimizer: Option<String>,
-    /// Learning rate at the start; it falls to zero along a cosine [default: 0.0003]
+    /// Learning rate at the start; it falls to zero along a cosine [default: 0.003 for umm, 0.0003 for joint,
+    /// 0.0001 for the others]
     #[arg(long)]
     lr: Option<f64>,
     /// [default: 0]
@@ -180,8 +181,14 @@ impl Flags {
             given.try_into().map_err(|error: toml::de::Error| Error::usage(error.message().to_owned()))?;
         // Paths need not be text.
         let Self { with, teacher, diagnosis, .. } = self;
-        let settings =
-            Settings { with: with.clone(), teacher: teacher.clone(), diagnosis: diagnosis.clone(), ..settings };
+        let of_repair = undo::find(&settings.repair)?.training.as_ref().map(|training| training.lr);
+        let settings = Settings {
+            with: with.clone(),
+            teacher: teacher.clone(),
+            diagnosis: diagnosis.clone(),
+            lr: self.lr.or(of_repair).unwrap_or(settings.lr),
+            ..settings
+        };
         settings.check()?;
         Ok(settings)
     }

@@ -17,7 +17,8 @@ pub(super) const REPAIR: Repair = Repair {
 };
 
 /// The steps of the method itself.
-pub(super) const PLAIN: Training = Training { trains: Trains::Late, step, cost: |_, forward: &Forward| forward.pass() };
+pub(super) const PLAIN: Training =
+    Training { trains: Trains::Late, lr: 1e-4, step, cost: |_, forward: &Forward| forward.pass() };
 
 fn step(problem: &Problem, w: &Weights, batch: &Batch) -> Result<Step> {
     let views = problem.held_out.unwrap_or(batch.early);

@@ -26,6 +26,7 @@ pub(super) const LATE: Repair = Repair {
     start: given,
     training: Some(Training {
         trains: Trains::Late,
+        lr: 1e-4,
         step,
         cost: |_, forward: &Forward| forward.pass() + forward.early + forward.late,
     }),
@@ -39,6 +40,7 @@ pub(super) const EARLY: Repair = Repair {
     start: given,
     training: Some(Training {
         trains: Trains::All,
+        lr: 1e-4,
         step,
         cost: |_, forward: &Forward| 3.0 * (forward.early + forward.late) + forward.early,
     }),

@@ -11,7 +11,7 @@ pub(super) const REPAIR: Repair = Repair {
     paper: "docs/decisions/0002",
     others: others::none,
     start: given,
-    training: Some(Training { trains: Trains::Late, step, cost }),
+    training: Some(Training { trains: Trains::Late, lr: 3e-4, step, cost }),
 };
 
 fn cost(settings: &Settings, forward: &Forward) -> f64 {

@@ -96,7 +96,7 @@ pub enum Head {
     New,
 }
 
-/// Every setting of a repair; docs/decisions/0002 argues the defaults the paper leaves open.
+/// Every setting of a repair, by default of `umm`; docs/decisions/0002 argues the defaults the paper leaves open.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
@@ -177,7 +177,7 @@ impl Default for Settings {
             inner_steps: 1,
             inner_optimizer: InnerOptimizer::Sgd,
             optimizer: "adamw".into(),
-            lr: 3e-4,
+            lr: 3e-3,
             weight_decay: 0.0,
             epochs: 10,
             passes: None,

@@ -70,6 +70,8 @@ pub(super) fn given(subject: &Subject, _: &Settings, _: &mut Batches) -> Result<
 
 pub struct Training {
     pub trains: Trains,
+    /// Learning rate unless told, by docs/results/umm.md.
+    pub lr: f64,
     /// One step: the gradients for the parameters of the trained weights, and what to log.
     pub step: fn(&Problem, &Weights, &Batch) -> Result<Step>,
     /// Multiply-adds of a step, in the unit of [`Forward`]: a backward pass is two forward passes.

@@ -18,7 +18,7 @@ pub(super) const REPAIR: Repair = Repair {
     paper: "arXiv 2410.00772",
     others: others::none,
     start: given,
-    training: Some(Training { trains: Trains::Late, step, cost }),
+    training: Some(Training { trains: Trains::Late, lr: 3e-3, step, cost }),
 };
 
 fn cost(settings: &Settings, forward: &Forward) -> f64 {
