@@ -26,7 +26,7 @@ for seed in "${@:-0}"; do
         "$lethe" diagnose "$run" --unseen "$unseen" --out "$run/diagnosis" --threads "$threads"
     for repair in umm continue; do
         undone=$run/$repair/undone.safetensors
-        [ -e "$undone" ] || "$lethe" undo "$last" --data "$data" --split stage2 --repair "$repair" --epochs 10 \
+        [ -e "$undone" ] || "$lethe" undo "$last" --data "$data" --split stage2 --repair "$repair" --lr 3e-4 --epochs 10 \
             --seed "$seed" --threads "$threads" --out "$run/$repair" --overwrite
         [ -e "$run/$repair/evaluation.json" ] || judge "$undone" --out "$run/$repair/evaluation.json"
         [ -e "$run/$repair/diagnosis/diagnosis.json" ] ||

@@ -396,6 +396,9 @@ mod the_program {
             let json: Value = serde_json::from_str(&lethe_ok(&command(&checkpoint, &out, &more))).unwrap();
             assert!(json["passes"].as_f64().unwrap() <= 4.0, "{}", repair.name);
             let table: toml::Table = std::fs::read_to_string(out.join("undo.toml")).unwrap().parse().unwrap();
+            if let Some(training) = &repair.training {
+                assert_eq!(table["lr"].as_float(), Some(training.lr), "{}", repair.name);
+            }
             let others: Vec<String> = table["others"]
                 .as_array()
                 .unwrap()
