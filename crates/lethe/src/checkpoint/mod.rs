@@ -84,17 +84,6 @@ impl Checkpoint {
         let own = step.is_none() || step.and_then(|step| step.parse().ok()) == self.meta.step;
         Ok(own.then_some(state))
     }
-
-    /// # Errors
-    /// When the file holds another encoder than `asked`.
-    pub fn expect_encoder(&self, asked: &EncoderSpec) -> Result<()> {
-        if self.meta.encoder == *asked {
-            return Ok(());
-        }
-        Err(Error::failed(format!("holds {}, not {asked}", self.meta.encoder))
-            .at(&self.path)
-            .hint("leave --encoder and what belongs to it out: they follow from the checkpoint"))
-    }
 }
 
 /// What a run needs besides the encoder to go on with the same bits.

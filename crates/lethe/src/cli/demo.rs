@@ -85,6 +85,7 @@ pub(super) fn run(args: Args) -> Result<()> {
         method: None,
         image_size: None,
         normalize: None,
+        augmentation: None,
         device: Device::Cpu,
         threads,
         if_there: IfThere::Overwrite,

@@ -46,7 +46,7 @@ pub(super) struct Args {
     #[arg(long = "images", value_name = "N", default_value_t = 2000)]
     most_images: usize,
     /// Squared precision of the coding rate
-    #[arg(long, default_value_t = 0.5, value_parser = positive)]
+    #[arg(long, default_value_t = 0.5, value_parser = super::positive)]
     eps2: f64,
     /// Recipe of the view pairs [default: the method's own]
     #[arg(long, value_parser = PossibleValuesParser::new(views::RECIPES.iter().map(|recipe| recipe.name)))]
@@ -68,10 +68,6 @@ pub(super) struct Args {
     /// Print diagnosis.json instead of the table
     #[arg(long)]
     json: bool,
-}
-
-fn positive(text: &str) -> std::result::Result<f64, String> {
-    text.parse().ok().filter(|&x: &f64| x > 0.0 && x.is_finite()).ok_or_else(|| "expected a positive number".into())
 }
 
 pub(super) fn run(args: Args) -> Result<()> {
@@ -221,6 +217,7 @@ fn prepare(out: &Path, overwrite: bool) -> Result<bool> {
 }
 
 fn refuse_existing(out: &Path, name: &str, overwrite: bool) -> Result<()> {
+    files::refuse_foreign(&out.join("report.html"), report::is_page)?;
     let path = out.join(name);
     if overwrite {
         let key = if name == SCORES { "scores" } else { "cells" };

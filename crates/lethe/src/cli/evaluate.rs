@@ -2,24 +2,20 @@
 
 use std::path::PathBuf;
 
+use tch::Device;
+
 use crate::data::overlap::{Overlap, overlap};
 use crate::encoders::{EncoderSpec, Pool, Stem};
 use crate::error::Result;
-use crate::evaluate::{self, Evaluation, EvaluationRow, Model, Sight};
+use crate::evaluate::{self, Evaluation, EvaluationRow, Model, PROTOCOLS, Sight};
 use crate::views::Loader;
 use crate::{config, data, files, progress};
 
-use super::images::{ImageArgs, say_bad_samples};
+use super::images::ImageArgs;
 
 /// Judges features by k-NN and a linear probe
 #[derive(clap::Args)]
-#[command(after_help = "Protocols:
-  knn-20   k-NN by cosine, 20 neighbours weighted by exp(cosine / 0.1)
-  knn-200  the same with 200 neighbours; knn stands for both
-  linear   multinomial logistic regression on standardised features, C = 1
-Example:
-  lethe evaluate runs/simclr/checkpoints/epoch-0200.safetensors --data cifar/train --test cifar/test
-  lethe evaluate --encoder resnet18 --stem cifar --seed 0 --data cifar/train --test cifar/test")]
+#[command(after_help = help())]
 pub(super) struct Args {
     /// Checkpoints, of any format
     #[arg(value_name = "CKPT", required_unless_present = "encoder")]
@@ -60,6 +56,17 @@ pub(super) struct Args {
     json: bool,
 }
 
+fn help() -> String {
+    let protocols: Vec<String> = PROTOCOLS.iter().map(|p| format!("  {:<9}{}\n", p.name, p.does)).collect();
+    format!(
+        "Protocols (knn stands for both of its kind):
+{}Example:
+  lethe evaluate runs/simclr/checkpoints/epoch-0200.safetensors --data cifar/train --test cifar/test
+  lethe evaluate --encoder resnet18 --stem cifar --seed 0 --data cifar/train --test cifar/test",
+        protocols.concat()
+    )
+}
+
 pub(super) fn run(args: Args) -> Result<()> {
     let checkpoints = super::without_states(&args.checkpoints);
     let device = args.images.start()?;
@@ -76,7 +83,14 @@ pub(super) fn run(args: Args) -> Result<()> {
         let spec = EncoderSpec { name, stem, patch, pool, ..EncoderSpec::default() };
         Model::untrained(&spec.resolved(size)?, args.seed, device)
     });
-    let models = checkpoints.iter().map(|path| Model::open(path, device)).chain(untrained);
+    let untrained = untrained.transpose()?;
+    // What is wrong with a later one is said before the work on the first.
+    for path in &checkpoints {
+        let model = Model::open(path, Device::Cpu)?;
+        evaluate::choose_stages(model.encoder.as_ref(), &args.stage)?;
+        args.images.sight(&model, train.as_ref(), &args.data)?;
+    }
+    let models = checkpoints.iter().map(|path| Model::open(path, device)).chain(untrained.map(Ok));
 
     let mut evaluation = Evaluation::new(&args.data, train.len(), &args.test, test.len());
     // Decoded images stay in the loaders, so checkpoints that see alike share them.
@@ -103,8 +117,8 @@ pub(super) fn run(args: Args) -> Result<()> {
         ));
     }
     if let Some((_, bank, queries)) = &loaders {
-        say_bad_samples(bank);
-        say_bad_samples(queries);
+        bank.say_bad_samples();
+        queries.say_bad_samples();
     }
     if let Some(out) = &args.out {
         files::write_atomically(out, evaluation.to_json().as_bytes())?;

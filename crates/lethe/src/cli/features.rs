@@ -9,7 +9,7 @@ use crate::evaluate::{self, Model};
 use crate::progress::Progress;
 use crate::{data, feature_file, files};
 
-use super::images::{ImageArgs, say_bad_samples};
+use super::images::ImageArgs;
 
 /// Writes the pooled features of an encoder, a row an image in the data's order
 #[derive(clap::Args)]
@@ -52,7 +52,7 @@ pub(super) fn run(args: Args) -> Result<()> {
     let progress = Progress::new("features", "images", dataset.len() as u64);
     let features = evaluate::extract(model.encoder.as_ref(), &model.weights, &loader, 0, &stages, &progress)?;
     progress.finish();
-    say_bad_samples(&loader);
+    loader.say_bad_samples();
     feature_file::write(&args.out, &features.stages, features.labels.as_deref())?;
     if args.json {
         let shapes: serde_json::Map<String, serde_json::Value> =

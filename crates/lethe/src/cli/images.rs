@@ -8,7 +8,6 @@ use crate::config;
 use crate::data::Dataset;
 use crate::error::Result;
 use crate::evaluate::{Model, Sight};
-use crate::progress;
 use crate::views::{Augmentation, Loader, LoaderSettings, Normalize, Order};
 
 #[derive(clap::Args)]
@@ -60,12 +59,5 @@ impl ImageArgs {
             ..LoaderSettings::default()
         };
         Loader::new(Arc::clone(dataset), augmentation, settings)
-    }
-}
-
-/// Names the images that others stand in for.
-pub(super) fn say_bad_samples(loader: &Loader) {
-    for bad in loader.bad_samples() {
-        progress::say(&format!("warning: another image stands in for {}: {}", bad.name, bad.reason));
     }
 }

@@ -39,7 +39,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAMES")]
     only: Option<String>,
     /// Squared precision of the coding rate
-    #[arg(long, default_value_t = 0.5, value_parser = positive)]
+    #[arg(long, default_value_t = 0.5, value_parser = super::positive)]
     eps2: f64,
     /// Also take what takes very long: uniformity and dimensions of very many rows
     #[arg(long)]
@@ -50,10 +50,6 @@ pub(super) struct Args {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
-}
-
-fn positive(text: &str) -> std::result::Result<f64, String> {
-    text.parse().ok().filter(|value: &f64| *value > 0.0 && value.is_finite()).ok_or("expected a positive number".into())
 }
 
 #[derive(Serialize)]

@@ -47,6 +47,10 @@ enum Command {
     Demo(demo::Args),
 }
 
+fn positive(text: &str) -> std::result::Result<f64, String> {
+    text.parse().ok().filter(|&x: &f64| x > 0.0 && x.is_finite()).ok_or_else(|| "expected a positive number".into())
+}
+
 /// Parses the arguments, runs the command, prints at most one error, and gives the exit code.
 pub fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));

@@ -13,7 +13,7 @@ use crate::undo::groups::Groups;
 use crate::undo::hypergradient::{HYPERGRADIENTS, InnerOptimizer, Product};
 use crate::undo::outer::RateOf;
 use crate::undo::{BatchNorm, Head, Job, Outcome, REPAIRS, Settings, job};
-use crate::{config, methods, optim, undo};
+use crate::{config, methods, optim, undo, views};
 
 /// Undoes memorisation in the late stages of a pre-trained encoder
 #[derive(clap::Args)]
@@ -57,6 +57,9 @@ pub(super) struct Args {
     /// Side of the views in pixels [default: what the checkpoint remembers; that of small images, else 224]
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=4096))]
     image_size: Option<u32>,
+    /// Recipe of the views [default: that of the run the checkpoint lies in, else the method's own]
+    #[arg(long, value_parser = PossibleValuesParser::new(views::RECIPES.iter().map(|recipe| recipe.name)))]
+    augmentation: Option<String>,
     /// cpu or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
@@ -208,6 +211,7 @@ pub(super) fn run(args: Args) -> Result<()> {
         method: args.method.as_deref(),
         normalize: args.normalize.as_deref(),
         image_size: args.image_size,
+        augmentation: args.augmentation.as_deref(),
         device: config::device(&args.device)?,
         threads: args.threads.unwrap_or_else(config::available_threads),
         settings: &args.settings.resolve()?,

@@ -213,9 +213,8 @@ pub fn diagnose(subjects: &[Subject], sets: &Sets, settings: &Settings) -> Resul
         all_gaps = gaps.map(|gaps| (epochs, gaps));
     }
     diagnosis.summary = summary::summary(&diagnosis);
-    for shown in &shown {
-        shown.say_bad_samples();
-    }
+    shown.iter().for_each(Shown::say_bad_samples);
+    transfer.iter().for_each(Transfer::say_bad_samples);
     Ok(Diagnosed { diagnosis, gaps: all_gaps })
 }
 
@@ -312,6 +311,8 @@ fn resolved(
         ("reference", json!(settings.reference.as_ref().map(|path| path.display().to_string()))),
         ("augmentation", json!(augmentation)),
         ("draws", json!(settings.draws)),
+        ("fisher", json!(settings.fisher)),
+        ("batch_size", json!(settings.batch_size)),
         ("eps2", json!(settings.eps2)),
         ("seed", json!(settings.seed)),
     ]

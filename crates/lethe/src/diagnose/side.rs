@@ -83,9 +83,7 @@ impl Shown {
     }
 
     pub(super) fn say_bad_samples(&self) {
-        for bad in self.plain.bad_samples() {
-            progress::say(&format!("warning: another image stands in for {}: {}", bad.name, bad.reason));
-        }
+        self.plain.say_bad_samples();
     }
 }
 

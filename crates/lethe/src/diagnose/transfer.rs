@@ -46,6 +46,10 @@ impl Transfer {
         Ok(Self { sides: [bank, asked], protocol })
     }
 
+    pub(super) fn say_bad_samples(&self) {
+        self.sides.iter().for_each(Loader::say_bad_samples);
+    }
+
     pub(super) fn images(&self) -> usize {
         self.sides.iter().map(|side| side.dataset().len()).sum()
     }

@@ -35,6 +35,25 @@ pub struct Sight {
     pub normalize: String,
 }
 
+impl Sight {
+    /// What is said, else what is usual for the data, which `spec` names; `name` is the encoder's in an error.
+    ///
+    /// # Errors
+    /// When no size is said and no image can be read, or the encoder cannot take the size.
+    pub fn of(
+        encoder: &dyn Encoder,
+        name: &str,
+        data: &dyn Dataset,
+        spec: &str,
+        size: Option<u32>,
+        normalize: Option<&str>,
+    ) -> Result<Self> {
+        let size = size.map_or_else(|| config::image_size_of(data, spec), Ok)?;
+        encoders::check_size(encoder, size).map_err(|error| error.of(name))?;
+        Ok(Self { size, normalize: normalize.unwrap_or(data.normalization()).to_owned() })
+    }
+}
+
 impl fmt::Display for Sight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} pixels normalised by {}", self.size, self.normalize)
@@ -72,17 +91,12 @@ impl Model {
         self.weights.iter().next().map_or(Device::Cpu, |(_, tensor)| tensor.device())
     }
 
-    /// What the user says, else what the checkpoint remembers, else what is usual for the data (`spec` names them).
+    /// [`Sight::of`], with what the checkpoint remembers where the user says nothing.
     ///
     /// # Errors
-    /// When nobody says a size and the images differ in theirs.
+    /// Those of [`Sight::of`].
     pub fn sight(&self, data: &dyn Dataset, spec: &str, size: Option<u32>, normalize: Option<&str>) -> Result<Sight> {
-        let size = match size.or(self.image_size) {
-            Some(size) => size,
-            None => config::image_size_of(data, spec)?,
-        };
-        encoders::check_size(self.encoder.as_ref(), size).map_err(|error| error.of(&self.name))?;
-        let normalize = normalize.map(str::to_owned).or_else(|| self.normalize.clone());
-        Ok(Sight { size, normalize: normalize.unwrap_or_else(|| data.normalization().into()) })
+        let normalize = normalize.or(self.normalize.as_deref());
+        Sight::of(self.encoder.as_ref(), &self.name, data, spec, size.or(self.image_size), normalize)
     }
 }

@@ -232,7 +232,7 @@ fn check_range(key: &str, value: &toml::Value) -> Result<()> {
             ((1..=LARGEST_LAYER).contains(count), format!("1 to {LARGEST_LAYER}"))
         }
         toml::Value::Integer(rows) if key == "queue_size" => {
-            ((1..=LARGEST_QUEUE).contains(rows), format!("1 to {LARGEST_QUEUE}"))
+            ((0..=LARGEST_QUEUE).contains(rows), format!("0 to {LARGEST_QUEUE}"))
         }
         toml::Value::Integer(count) => (*count >= 0, "at least 0".into()),
         toml::Value::Float(number) if key.contains("temperature") || key.starts_with("eps") => {

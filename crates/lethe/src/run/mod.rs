@@ -159,7 +159,8 @@ impl RunFolder {
                 paths.push(path);
             }
         }
-        paths.sort();
+        // A longer number is a later one.
+        paths.sort_by_key(|path| (path.as_os_str().len(), path.clone()));
         Ok(paths)
     }
 

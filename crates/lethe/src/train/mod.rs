@@ -149,7 +149,8 @@ pub fn train(
                 log.step_row(epoch, training.step)?;
             }
             progress.advance_with(batch_size, || log.note(epoch, config.epochs));
-            if let Some(stop) = interrupt::asked() {
+            let epoch_ends = training.step.is_multiple_of(steps_per_epoch);
+            if let Some(stop) = interrupt::asked().filter(|_| !epoch_ends) {
                 training.save(&folder.step_checkpoint(training.step), config, epoch)?;
                 return Err(stop.hint(format!("step {} is saved; --resume continues from it", training.step)));
             }
@@ -157,13 +158,17 @@ pub fn train(
         log.epoch_row(epoch, training.step)?;
         let done = epoch + 1;
         let kept = done % config.save_every == 0 || done == config.epochs;
-        if kept || saved.elapsed() >= RESUME_EVERY {
+        let stop = interrupt::asked().filter(|_| done < config.epochs);
+        if kept || stop.is_some() || saved.elapsed() >= RESUME_EVERY {
             let path = if kept { folder.epoch_checkpoint(done) } else { folder.step_checkpoint(training.step) };
             training.save(&path, config, done)?;
             folder.remove_step_checkpoints_before(training.step)?;
             saved = Instant::now();
         }
         loader.list_bad_samples(&folder.bad_samples_path())?;
+        if let Some(stop) = stop {
+            return Err(stop.hint(format!("epoch {done} is saved; --resume continues from it")));
+        }
     }
     folder.remove_step_checkpoints_before(u64::MAX)?;
     Ok(Outcome {

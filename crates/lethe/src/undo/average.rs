@@ -18,6 +18,8 @@ pub(super) const REPAIR: Repair = Repair {
     name: "average",
     title: "the mean of checkpoints' late weights",
     paper: "arXiv 1803.05407",
+    outer_data: false,
+    matching: false,
     others,
     start,
     training: None,

@@ -11,6 +11,8 @@ pub(super) const REPAIR: Repair = Repair {
     name: "continue",
     title: "plain further steps, the same part frozen",
     paper: "",
+    outer_data: true,
+    matching: false,
     others: others::none,
     start: given,
     training: Some(PLAIN),

@@ -22,6 +22,8 @@ pub(super) const LATE: Repair = Repair {
     name: "distill-late",
     title: "plain steps, the late stages held to those of an earlier checkpoint",
     paper: "after arXiv 2508.10104",
+    outer_data: false,
+    matching: false,
     others: teacher,
     start: given,
     training: Some(Training {
@@ -36,6 +38,8 @@ pub(super) const EARLY: Repair = Repair {
     name: "distill-early",
     title: "plain steps of all stages, the early ones held to those of an earlier checkpoint",
     paper: "CP-SD",
+    outer_data: false,
+    matching: false,
     others: teacher,
     start: given,
     training: Some(Training {

@@ -11,6 +11,8 @@ pub(super) const REPAIR: Repair = Repair {
     name: "earlier",
     title: "the earlier checkpoint that the diagnosis keeps, without training",
     paper: "",
+    outer_data: false,
+    matching: false,
     others: chosen,
     start,
     training: None,

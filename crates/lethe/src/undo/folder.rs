@@ -58,10 +58,17 @@ impl UndoFolder {
         files::sweep(path)?;
         // A repair that failed leaves the list of the images it could not read.
         let is_there = |entry: &fs::DirEntry| entry.file_name() != BAD_SAMPLES;
-        if fs::read_dir(path).at(path)?.flatten().any(|entry| is_there(&entry)) && if_there == IfThere::Refuse {
-            return Err(Error::usage("this folder is not empty").at(path).hint(
-                "--resume continues a repair that was cut off, --overwrite replaces an earlier one, or choose another --out",
-            ));
+        if fs::read_dir(path).at(path)?.flatten().any(|entry| is_there(&entry)) {
+            if if_there == IfThere::Refuse {
+                return Err(Error::usage("this folder is not empty").at(path).hint(
+                    "--resume continues a repair that was cut off, --overwrite replaces an earlier one, or choose another --out",
+                ));
+            }
+            if !path.join(SETTINGS).is_file() {
+                return Err(Error::usage("this folder holds other things than a repair")
+                    .at(path)
+                    .hint("choose another --out"));
+            }
         }
         let undone = path.join(UNDONE);
         let last_good = path.join(LAST_GOOD);

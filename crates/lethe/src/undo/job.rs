@@ -16,6 +16,7 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::data::overlap;
 use crate::encoders::{self, Part};
 use crate::error::{At, Error, Exit, Result};
+use crate::evaluate::Sight;
 use crate::methods::{self, Method, Views};
 use crate::nn::{Weights, is_buffer};
 use crate::rng::{self, Purpose};
@@ -38,6 +39,8 @@ pub struct Job<'a> {
     pub method: Option<&'a str>,
     pub normalize: Option<&'a str>,
     pub image_size: Option<u32>,
+    /// The recipe of views: that of the run that the checkpoint lies in, or the method's own, unless given.
+    pub augmentation: Option<&'a str>,
     pub device: Device,
     pub threads: usize,
     pub settings: &'a Settings,
@@ -113,14 +116,16 @@ pub fn run(job: &Job) -> Result<Outcome> {
     }
 
     let mut meta = opened.meta;
-    let size = match job.image_size.or(meta.image_size) {
-        Some(size) => size,
-        None => config::image_size_of(dataset.as_ref(), job.data)?,
-    };
-    encoders::check_size(encoder.as_ref(), size).at(job.checkpoint)?;
-    let normalize = job.normalize.or(meta.normalization()).unwrap_or(dataset.normalization()).to_owned();
-    let recipe = &methods::find(method_name)?.recipe;
-    let augmentation = views::augmentation(recipe.augmentation, size, Normalize::named(&normalize)?)?;
+    let sight = Sight::of(
+        encoder.as_ref(),
+        &job.checkpoint.display().to_string(),
+        dataset.as_ref(),
+        job.data,
+        job.image_size.or(meta.image_size),
+        job.normalize.or(meta.normalization()),
+    )?;
+    let recipe = recipe_of(job, settings, method_name)?;
+    let augmentation = views::augmentation(&recipe, sight.size, Normalize::named(&sight.normalize)?)?;
     encoders::check_views(encoder.as_ref(), augmentation.views().iter().map(|view| view.size))?;
     let loader_settings = LoaderSettings {
         batch_size: settings.batch_size,
@@ -129,7 +134,7 @@ pub fn run(job: &Job) -> Result<Outcome> {
         threads,
         ..LoaderSettings::default()
     };
-    let held_out =
+    let others_loader =
         held_out.map(|images| Loader::new(images, augmentation.clone(), loader_settings.clone())).transpose()?;
     let monitors = match job.unseen {
         None => None,
@@ -146,16 +151,11 @@ pub fn run(job: &Job) -> Result<Outcome> {
 
     let own = fs::canonicalize(job.checkpoint).at(job.checkpoint)?;
     files::refuse_same(job.out, own.parent().unwrap_or(&own))?;
-    let mut table = toml::Table::try_from(settings).expect("settings are plain values");
-    table.insert("checkpoint".into(), job.checkpoint.display().to_string().into());
-    let beside: Vec<toml::Value> = beside.iter().map(|path| path.display().to_string().into()).collect();
-    table.insert("others".into(), beside.into());
-    table.insert("data".into(), job.data.into());
+    let mut table = table_of(job, settings, &beside);
     table.insert("method".into(), method_name.into());
-    table.insert("image_size".into(), i64::from(size).into());
-    table.insert("normalize".into(), normalize.clone().into());
-    table.insert("threads".into(), (threads as i64).into());
-    table.extend(job.unseen.map(|unseen| ("unseen".to_owned(), unseen.into())));
+    table.insert("image_size".into(), i64::from(sight.size).into());
+    table.insert("normalize".into(), sight.normalize.clone().into());
+    table.insert("augmentation".into(), recipe.into());
     let mut folder = UndoFolder::prepare(job.out, job.if_there)?;
     let mut saved = None;
     if job.if_there == IfThere::Resume {
@@ -189,9 +189,10 @@ pub fn run(job: &Job) -> Result<Outcome> {
     let subject =
         Subject { encoder: encoder.as_ref(), method: method.as_ref(), weights: &weights, head: &head, others: &others };
     let mut epoch = |epoch: u32| -> Box<dyn Iterator<Item = Result<Views>>> {
-        Box::new(loader.epoch(epoch, 0).map(move |batch| Ok(Views::of(&batch?, device, Kind::Float))))
+        let batches = loader.epoch(epoch, 0).map(|batch| batch.map_err(|error| loader.with_bad_samples(error, &bad)));
+        Box::new(batches.map(move |batch| Ok(Views::of(&batch?, device, Kind::Float))))
     };
-    let held_out = held_out.as_ref().map(|loader| {
+    let held_out = others_loader.as_ref().map(|loader| {
         move |step: u64| -> Box<dyn Iterator<Item = Result<Views>>> {
             let per_epoch = loader.batches_per_epoch() as u64;
             let mut first = (step % per_epoch) as usize;
@@ -210,7 +211,6 @@ pub fn run(job: &Job) -> Result<Outcome> {
         Err(stop) if matches!(stop.exit, Exit::Signal(_)) && sitting.folder.can_resume() => {
             Err(stop.hint("--resume continues from the last whole epoch"))
         }
-        Err(error) => Err(loader.with_bad_samples(error, &bad)),
         Ok(Undone { stopped: Some(error), .. }) if sitting.last.is_none() => {
             Err(error.hint("not one step was good: lower --lr or --alpha"))
         }
@@ -221,8 +221,8 @@ pub fn run(job: &Job) -> Result<Outcome> {
     }
     let Undone { weights: end, head, steps, passes, seconds, stopped, .. } = undone?;
 
-    meta.image_size = Some(size);
-    meta.normalize = Some(normalize);
+    meta.image_size = Some(sight.size);
+    meta.normalize = Some(sight.normalize);
     meta.method = Some(method_name.to_owned());
     meta.method_settings = Some(method.settings());
     let notes: BTreeMap<String, String> = table.iter().map(|(key, value)| (key.clone(), plain(value))).collect();
@@ -252,12 +252,15 @@ pub fn run(job: &Job) -> Result<Outcome> {
     let (before, after) = (look(subject.weights)?, look(&kept.weights)?);
     let changes = before.as_ref().zip(after.as_ref());
     let changes = changes.map(|(before, after)| Changes::of(before, after, settings.seed)).transpose()?;
+    let watched = monitors.iter().flat_map(|(each, last)| [each.unseen(), last.unseen()]);
+    let others: Vec<&Loader> = others_loader.iter().chain(watched).collect();
+    others.iter().for_each(|loader| loader.say_bad_samples());
     let outcome = Outcome {
         repair: settings.repair.clone(),
         steps,
         passes,
         seconds,
-        bad_samples: loader.bad_samples().len(),
+        bad_samples: others.iter().chain(&[&loader]).map(|loader| loader.bad_samples().len()).sum(),
         checkpoint: sitting.folder.save(&kept, false, &meta, notes)?,
         first: sitting.first.take(),
         last: sitting.last.take(),
@@ -269,6 +272,29 @@ pub fn run(job: &Job) -> Result<Outcome> {
     };
     sitting.folder.end(&outcome)?;
     Ok(outcome)
+}
+
+/// All that the result depends on, as far as the user said it.
+fn table_of(job: &Job, settings: &Settings, beside: &[PathBuf]) -> toml::Table {
+    let mut table = toml::Table::try_from(settings).expect("settings are plain values");
+    let text = |path: &Path| toml::Value::from(path.display().to_string());
+    table.insert("checkpoint".into(), text(job.checkpoint));
+    table.insert("others".into(), beside.iter().map(|path| text(path)).collect::<Vec<_>>().into());
+    table.insert("data".into(), job.data.into());
+    table.insert("threads".into(), (job.threads as i64).into());
+    table.extend(job.unseen.map(|unseen| ("unseen".to_owned(), unseen.into())));
+    table
+}
+
+/// The recipe of views: `--augmentation`, else that of the run that the checkpoint lies in, else the method's own.
+fn recipe_of(job: &Job, settings: &Settings, method: &str) -> Result<String> {
+    if let Some(asked) = job.augmentation {
+        return Ok(asked.to_owned());
+    }
+    let run = Given { checkpoint: job.checkpoint, settings }.run();
+    let config = run.map(|run| run.read_config()).transpose()?.filter(|config| config.method == method);
+    let own = methods::find(method)?.recipe.augmentation;
+    Ok(config.map_or_else(|| own.to_owned(), |config| config.augmentation))
 }
 
 /// The method by `--method`, else by the checkpoint.

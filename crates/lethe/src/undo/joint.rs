@@ -9,6 +9,8 @@ pub(super) const REPAIR: Repair = Repair {
     name: "joint",
     title: "both objectives of UMM in one plain step",
     paper: "docs/decisions/0002",
+    outer_data: true,
+    matching: true,
     others: others::none,
     start: given,
     training: Some(Training { trains: Trains::Late, lr: 3e-4, step, cost }),

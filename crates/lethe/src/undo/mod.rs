@@ -191,7 +191,7 @@ impl Settings {
     /// # Errors
     /// Names the first setting that is out of its range.
     pub fn check(&self) -> Result<()> {
-        find(&self.repair)?;
+        let repair = find(&self.repair)?;
         let hypergradient = hypergradient::find(&self.hypergradient)?;
         optim::build(&self.optimizer, self.weight_decay)?;
         let weights = [
@@ -227,6 +227,13 @@ impl Settings {
         if self.matching > 0.0 && self.outer_data.is_none() {
             return Err(Error::usage(format!("--match {}: there is nothing to match", self.matching))
                 .hint("name held-out images with --outer-data"));
+        }
+        let idle = [
+            ("outer-data", self.outer_data.is_some() && !repair.outer_data),
+            ("match", self.matching > 0.0 && !repair.matching),
+        ];
+        if let Some((flag, _)) = idle.into_iter().find(|(_, idle)| *idle) {
+            return Err(Error::usage(format!("--{flag}: nothing in {} looks at it", self.repair)).hint("leave it out"));
         }
         if self.inner_optimizer == InnerOptimizer::Adam && !hypergradient.takes_adam {
             return Err(Error::usage(format!("--hypergradient {}: needs --inner-optimizer sgd", self.hypergradient))

@@ -157,6 +157,10 @@ impl Monitor {
         Ok((of(0..first)?, of(first..last)?))
     }
 
+    pub(super) fn unseen(&self) -> &Loader {
+        &self.unseen
+    }
+
     /// # Errors
     /// Those of the images; features that are not finite or all 0.
     pub fn look(&self, encoder: &dyn Encoder, w: &Weights) -> Result<Seen> {

@@ -12,6 +12,8 @@ pub(super) const REPAIR: Repair = Repair {
     name: "reinit",
     title: "the last stage and the head drawn anew, then plain steps",
     paper: "arXiv 2201.11939",
+    outer_data: true,
+    matching: false,
     others: others::none,
     start,
     training: Some(PLAIN),

@@ -20,6 +20,10 @@ pub struct Repair {
     pub name: &'static str,
     pub title: &'static str,
     pub paper: &'static str,
+    /// Whether it looks at the images of `--outer-data`.
+    pub outer_data: bool,
+    /// Whether `--match` weighs something in it.
+    pub matching: bool,
     /// The checkpoints it looks at besides the given one, which come to it in [`Subject::others`].
     pub others: fn(&Given) -> Result<Vec<PathBuf>>,
     /// What it starts from.

@@ -16,6 +16,8 @@ pub(super) const REPAIR: Repair = Repair {
     name: "umm",
     title: "Undoing Memorization Mechanism",
     paper: "arXiv 2410.00772",
+    outer_data: true,
+    matching: true,
     others: others::none,
     start: given,
     training: Some(Training { trains: Trains::Late, lr: 3e-3, step, cost }),

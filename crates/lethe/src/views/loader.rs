@@ -20,8 +20,8 @@ use tch::{Device, Kind, Tensor};
 use super::{Augmentation, Scratch};
 use crate::data::{Dataset, Fault};
 use crate::error::{Error, Result};
-use crate::files;
 use crate::rng::{self, Purpose};
+use crate::{files, progress};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
@@ -176,6 +176,13 @@ impl Loader {
     /// Every broken image met so far, sorted by name.
     pub fn bad_samples(&self) -> Vec<BadSample> {
         self.shared.bad_samples()
+    }
+
+    /// Names the images that others stand in for.
+    pub fn say_bad_samples(&self) {
+        for bad in self.bad_samples() {
+            progress::say(&format!("warning: another image stands in for {}: {}", bad.name, bad.reason));
+        }
     }
 
     /// Writes [`Loader::bad_samples`] to `path`, one JSON object a line; nothing where there are none.

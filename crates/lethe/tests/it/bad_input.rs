@@ -479,13 +479,17 @@ fn results_that_would_go_over_what_others_made() {
         std::fs::create_dir_all(path.join(name).parent().unwrap()).unwrap();
         std::fs::write(path.join(name), "epochs = 1\n").unwrap();
     };
-    ["run/config.toml", "page.html", "f.labels.npy", "mine/diagnosis.json"].into_iter().for_each(write);
+    ["run/config.toml", "page.html", "f.labels.npy", "mine/diagnosis.json", "site/report.html"]
+        .into_iter()
+        .for_each(write);
     assert_snapshot!(refused(path, &[
         "report run --out run/config.toml",
         "report run --out page.html",
         "evaluate c.safetensors --data jpg --test jpg --protocol linear --out jpg/a/00.jpg",
         "features c.safetensors --data jpg --stages last --out f.npy",
         "diagnose c.safetensors --data jpg --out mine --overwrite",
+        "diagnose c.safetensors --data jpg --out site",
+        "undo c.safetensors --data jpg --method simclr --batch-size 8 --out site --overwrite",
         "demo --out mine --overwrite",
     ]), @r"
     report run --out run/config.toml -> 2
@@ -503,6 +507,12 @@ fn results_that_would_go_over_what_others_made() {
     diagnose c.safetensors --data jpg --out mine --overwrite -> 2
     error: mine/diagnosis.json: is there already, and not what this command writes
       hint: name another place, or move it away
+    diagnose c.safetensors --data jpg --out site -> 2
+    error: site/report.html: is there already, and not what this command writes
+      hint: name another place, or move it away
+    undo c.safetensors --data jpg --method simclr --batch-size 8 --out site --overwrite -> 2
+    error: site: this folder holds other things than a repair
+      hint: choose another --out
     demo --out mine --overwrite -> 2
     error: mine: holds diagnosis.json, which is of no demo
       hint: choose another --out
@@ -699,7 +709,7 @@ fn sizes_that_an_encoder_or_the_memory_does_not_bear() {
     pretrain --data jpg --batch-size 8 --out o --encoder convnext-tiny-w4 --patch 100000 -> 2
     error: --patch 100000: expected 1 to 256 pixels
     pretrain --data jpg --batch-size 8 --out o --encoder resnet18-w4 --method moco-v2 --config queue.toml -> 2
-    error: queue.toml: [method_settings]: queue_size is 100000000000, expected 1 to 1048576
+    error: queue.toml: [method_settings]: queue_size is 100000000000, expected 0 to 1048576
     evaluate --encoder convnext-tiny-w4 --patch 4 --image-size 30 --data jpg --test jpg --protocol linear -> 2
     error: untrained (seed 0): views of 30 pixels: convnext-tiny-w4 (patch 4) needs 32 or more
       hint: choose a larger --image-size, or a smaller --patch

@@ -572,13 +572,6 @@ fn what_is_not_finite_is_not_saved() {
 
 #[test]
 fn another_encoder_than_asked_is_an_error() {
-    let read = open("solo-learn.ckpt");
-    read.expect_encoder(&EncoderSpec::new("resnet18-w1", Stem::CifarPad2)).unwrap();
-    let error = read.expect_encoder(&EncoderSpec::new("resnet34-w16", Stem::Imagenet)).unwrap_err();
-    assert!(
-        error.what.ends_with("solo-learn.ckpt: holds resnet18-w1 (cifar-pad2 stem), not resnet34-w16 (imagenet stem)"),
-        "{error}"
-    );
     let folder = tempfile::tempdir().unwrap();
     let (_, w) = narrow(Stem::Cifar);
     let path = folder.path().join("e.safetensors");

@@ -100,6 +100,19 @@ fn loader(spec: &str, augmentation: Augmentation, batch_size: usize) -> Loader {
 }
 
 #[test]
+fn what_is_wrong_with_a_later_checkpoint_is_said_before_the_work_on_the_first() {
+    let folder = temp_dir();
+    let run = folder.path().join("run");
+    let data = ["--data", "shapes:n=64,size=16", "--batch-size", "32"];
+    let pretrain = ["pretrain", "--method", "simclr", "--encoder", "resnet18-w4", "--epochs", "1", "--out", text(&run)];
+    lethe_ok(&[&pretrain[..], &data].concat());
+    let checkpoint = run.join("checkpoints/epoch-0001.safetensors");
+    let test = ["--test", "shapes:n=40,size=16,seed=2", "--protocol", "knn-20"];
+    let said = lethe_err(&[&["evaluate", text(&checkpoint), "gone.safetensors"], &data[..], &test].concat(), 1);
+    assert!(said.starts_with("error: gone.safetensors: no such file"), "{said}");
+}
+
+#[test]
 fn extraction_is_the_forward_pass_in_the_data_s_order() {
     let encoder = EncoderSpec::new("resnet18-w8", Stem::Cifar).build().unwrap();
     let w = encoder.init(&mut rng::once(0, Purpose::Init)).frozen();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use lethe::config::presets::PRESETS;
 use lethe::config::{Precision, RunConfig};
-use lethe::run::{Kind, MetricRow};
+use lethe::run::{Kind, MetricRow, RunFolder};
 
 use crate::support::{encoder_flags, lethe_err, lethe_ok, small_head, temp_dir, text};
 
@@ -130,11 +130,50 @@ fn sigterm_saves_the_step_and_the_run_resumes_to_the_same_bits() {
     signal(&child, libc::SIGTERM);
     assert_eq!(child.wait().unwrap().code(), Some(143));
     let saved = checkpoints(&cut);
-    assert!(saved.keys().any(|name| name.starts_with("step-")), "{:?}", saved.keys());
+    assert!(!saved.is_empty());
     lethe_ok(&["pretrain", "--resume", "--out", text(&cut)]);
     assert_eq!(checkpoints(&uncut), checkpoints(&cut));
     let steps: Vec<u64> = epoch_rows(&cut).iter().map(|row| row.step).collect();
     assert_eq!(steps, [3, 6, 9, 12, 15, 18, 21, 24]);
+}
+
+#[test]
+fn checkpoints_are_in_order_beyond_four_digits() {
+    let folder = temp_dir();
+    let names = ["epoch-0900.safetensors", "epoch-9999.safetensors", "epoch-10000.safetensors"];
+    std::fs::create_dir(folder.path().join("checkpoints")).unwrap();
+    std::fs::write(folder.path().join("config.toml"), "").unwrap();
+    for name in names {
+        std::fs::write(folder.path().join("checkpoints").join(name), "").unwrap();
+    }
+    let kept = RunFolder::open(folder.path()).unwrap().epoch_checkpoints().unwrap();
+    assert_eq!(kept.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect::<Vec<_>>(), names);
+}
+
+/// With one step an epoch, whatever comes during a step comes at the end of an epoch.
+#[test]
+fn a_signal_in_the_last_step_of_an_epoch_loses_nothing_of_it() {
+    let folder = temp_dir();
+    let (uncut, cut) = (folder.path().join("uncut"), folder.path().join("cut"));
+    let run = |out: &Path| {
+        let mut args: Vec<String> = small_run("simclr", text(out), "40").into_iter().map(str::to_owned).collect();
+        for (flag, value) in [("--batch-size", "96"), ("--save-every", "1")] {
+            let position = args.iter().position(|arg| arg == flag).unwrap();
+            args[position + 1] = value.to_owned();
+        }
+        args
+    };
+    let args = run(&uncut);
+    lethe_ok(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    let args = run(&cut);
+    let mut child = start(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    wait_for("the metrics", || std::fs::metadata(cut.join("metrics.jsonl")).is_ok_and(|file| file.len() > 0));
+    signal(&child, libc::SIGTERM);
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert!(checkpoints(&cut).keys().all(|name| name.starts_with("epoch-")), "{:?}", checkpoints(&cut).keys());
+    lethe_ok(&["pretrain", "--resume", "--out", text(&cut)]);
+    assert_eq!(checkpoints(&uncut), checkpoints(&cut));
+    assert_eq!(epoch_rows(&cut).len(), 40);
 }
 
 #[test]

@@ -370,6 +370,54 @@ mod the_program {
     }
 
     #[test]
+    fn what_nothing_looks_at_is_refused() {
+        let folder = temp_dir();
+        let checkpoint = pretrained(folder.path());
+        let out = folder.path().join("out");
+        let others = ["--outer-data", "shapes:n=64,size=16,seed=9"];
+        for repair in REPAIRS {
+            let held_out = [&["--repair", repair.name][..], &others].concat();
+            let matched = [&held_out[..], &["--match", "1"]].concat();
+            for (takes, flags, named) in
+                [(repair.outer_data, &held_out, "outer-data"), (repair.outer_data && repair.matching, &matched, "")]
+            {
+                if !takes {
+                    let said = lethe_err(&command(&checkpoint, &out, flags), 2);
+                    assert!(said.contains(named) && said.contains("looks at it"), "{said}");
+                }
+            }
+        }
+        assert!(!out.exists());
+    }
+
+    #[test]
+    fn the_views_are_those_of_the_run_or_as_told() {
+        let folder = temp_dir();
+        let run = folder.path().join("run");
+        let settings = "--method simclr --augmentation simclr-weak --encoder resnet18-w4 --epochs 1 --batch-size 32";
+        let pretrain = ["pretrain", "--data", DATA, "--threads", "1", "--out", text(&run)];
+        lethe_ok(&[&pretrain[..], &settings.split(' ').collect::<Vec<_>>()].concat());
+        let own = run.join("checkpoints/epoch-0001.safetensors");
+        let lone = folder.path().join("lone.safetensors");
+        std::fs::copy(&own, &lone).unwrap();
+        let views = |checkpoint: &Path, name: &str, more: &[&str]| {
+            let out = folder.path().join(name);
+            lethe_ok(&command(checkpoint, &out, &[&["--passes", "8"], more].concat()));
+            let table: toml::Table = std::fs::read_to_string(out.join("undo.toml")).unwrap().parse().unwrap();
+            let log = std::fs::read_to_string(out.join("undo.jsonl")).unwrap();
+            let step: Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
+            (table["augmentation"].as_str().unwrap().to_owned(), step["ssl"].as_f64().unwrap())
+        };
+        let (weak, of_weak) = views(&own, "own", &[]);
+        let (strong, of_strong) = views(&own, "told", &["--augmentation", "simclr"]);
+        assert_eq!((weak.as_str(), strong.as_str()), ("simclr-weak", "simclr"));
+        assert_ne!(of_weak, of_strong);
+        assert_eq!(views(&lone, "lone", &[]).0, "simclr");
+        let (again, of_again) = views(&own, "other-method", &["--method", "byol"]);
+        assert!(again == "byol" && of_again != of_weak);
+    }
+
+    #[test]
     fn every_repair_works_in_a_run_folder_without_more_flags() {
         let folder = temp_dir();
         let checkpoint = pretrained(folder.path());

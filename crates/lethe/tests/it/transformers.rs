@@ -35,9 +35,14 @@ fn a_vit_is_pretrained_diagnosed_repaired_and_judged() {
         let target = undone.join(repair);
         let settings =
             ["--split", "block1", "--repair", repair, "--epochs", "1", "--batch-size", "16", "--groups", "kmeans:3"];
-        let sides =
-            ["--data", data, "--unseen", "shapes:n=64,size=32,seed=2", "--outer-data", "shapes:n=64,size=32,seed=3"];
-        let settings = [&settings[..], &sides, &["--match", "0.1", "--out", text(&target)]].concat();
+        let others = ["--outer-data", "shapes:n=64,size=32,seed=3", "--match", "0.1"];
+        let others = match repair {
+            "umm" | "joint" => &others[..],
+            "continue" | "reinit" => &others[..2],
+            _ => &[],
+        };
+        let sides = ["--data", data, "--unseen", "shapes:n=64,size=32,seed=2", "--out", text(&target)];
+        let settings = [&settings[..], &sides, others].concat();
         lethe_ok(&[&["undo", text(&checkpoint)], &settings[..]].concat());
         let scores = lethe_ok(&[
             "evaluate",

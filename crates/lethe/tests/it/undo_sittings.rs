@@ -236,6 +236,39 @@ fn the_list_of_unreadable_images_of_a_failed_repair_does_not_ask_for_overwrite()
     assert!(!out.join("bad_samples.jsonl").exists(), "all images could be read");
 }
 
+#[test]
+fn unreadable_images_of_every_side_are_told() {
+    let folder = temp_dir();
+    let checkpoint = pretrained(folder.path(), "simclr");
+    // Of so many images all are looked at.
+    let side = |name: &str, seed: u64, n: usize| {
+        let images = folder.path().join(name);
+        fs::create_dir(&images).unwrap();
+        let shapes = lethe::data::open(&format!("shapes:n={n},size=16,seed={seed}")).unwrap();
+        for i in 1..n {
+            shapes.image(i).unwrap().save(images.join(format!("{i:02}.png"))).unwrap();
+        }
+        fs::write(images.join(format!("{name}.png")), "no image").unwrap();
+        images
+    };
+    let (others, unseen) = (side("others", 8, 48), side("unseen", 9, 90));
+    let out = folder.path().join("out");
+    let words = format!(
+        "undo {} --data {DATA} --outer-data {} --unseen {} --out {} --epochs 1 --batch-size 16 --json",
+        text(&checkpoint),
+        text(&others),
+        text(&unseen),
+        text(&out)
+    );
+    let output = lethe(&words.split(' ').collect::<Vec<_>>());
+    let said = String::from_utf8(output.stderr).unwrap();
+    let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for name in ["others.png", "unseen.png"] {
+        assert_eq!(said.matches(&format!("/{name}: ")).count(), 1, "{name}: {said}");
+    }
+    assert_eq!(outcome["bad_samples"], 2, "{said}");
+}
+
 /// The first row of a watched repair is a small diagnosis of the given checkpoint.
 #[test]
 fn what_is_seen_is_what_the_diagnosis_measures() {

@@ -129,6 +129,14 @@ fn five_steps_of_swav() {
 }
 
 #[test]
+fn swav_may_have_no_queue() {
+    let mut method = (find("swav").unwrap().build)(&toml::toml! { queue_size = 0 }).unwrap();
+    let shapes = lethe::data::open("shapes:n=4,size=16").unwrap();
+    method.prepare(shapes.as_ref(), 4).unwrap();
+    assert!(method.init(8, &mut once(0, Purpose::Init)).names().all(|name| !name.starts_with("memory.")));
+}
+
+#[test]
 fn five_steps_of_dino() {
     let settings = toml::toml! {
         proj_hidden_dim = 12
