@@ -8,10 +8,11 @@ words of `lethe pretrain --config`, what single methods have otherwise, and the 
 pretrain` trains on a sample of DIR/train, then lightly (bench/peers/lightly_methods.py), where it has the method, with
 the settings that lethe wrote to its config.toml: same images, steps, schedule, optimiser, heads and distribution of views.
 `lethe evaluate` judges both, and an untrained encoder: bank the images of the training, questions all of DIR/test. A line a cell
-goes to docs/results/methods.jsonl. Every run has one thread, so that `--jobs` of them do not disturb each other.
+goes to docs/results/methods.jsonl, with a mark of the settings: what the plan has changed since is made again. Every run has one thread, so that `--jobs` of them do not disturb each other.
 """
 
 import argparse
+import hashlib
 import json
 import random
 import shutil
@@ -55,27 +56,45 @@ def toml_of(table, name=""):
     return "\n".join(([f"[{name}]"] if name else []) + plain + inner) + "\n"
 
 
+def config_of(plan, method):
+    """What lethe is told: the plan's common settings under the method's own."""
+    return {**plan["config"], **plan["methods"][method], "method": method}
+
+
+def untrained_flags(plan, encoder):
+    """As the first method that has this encoder sees images."""
+    config = next(config for config in (config_of(plan, method) for method in plan["methods"]) if config["encoder"] == encoder)
+    flags = ["--encoder", encoder, "--normalize", config["normalize"], "--image-size", config["image_size"]]
+    return flags + [part for key in ("patch", "pool") if key in config for part in (f"--{key}", config[key])]
+
+
+def mark(plan, side, method):
+    """Of all settings of a cell but the seed."""
+    settings = untrained_flags(plan, method) if side == "untrained" else config_of(plan, method)
+    return hashlib.sha256(json.dumps([plan["images"], settings], sort_keys=True).encode()).hexdigest()[:8]
+
+
 class Bench:
     def __init__(self, options, plan):
         self.data, self.out, self.plan = Path(options.folder).resolve(), Path(options.out).resolve(), plan
         self.python = common.python()
-        self.done = {(line["side"], line["method"], line["seed"]) for line in read_lines()}
+        self.done = {(line["side"], line["method"], line["seed"]) for line in read_lines(plan)}
 
     def config(self, method):
-        """What lethe is told: the plan's common settings under the method's own."""
-        own = self.plan["methods"].get(method, {})
-        return {**self.plan["config"], **own, "method": method}
+        return config_of(self.plan, method)
 
     def images(self, seed):
         return self.out / f"images-{seed}"
 
     def lethe(self, method, seed):
         run = self.out / method / str(seed) / "lethe"
+        config, told = run.with_suffix(".toml"), toml_of(self.config(method))
+        if config.exists() and config.read_text() != told:
+            shutil.rmtree(run.parent)
         flags = ["--resume"]
         if not (run / "config.toml").exists():
             run.parent.mkdir(parents=True, exist_ok=True)
-            config = run.with_suffix(".toml")
-            config.write_text(toml_of(self.config(method)))
+            config.write_text(told)
             flags = ["--config", config, "--data", self.images(seed), "--seed", seed, "--threads", 1]
         common.run([LETHE, "pretrain", "--out", run, *flags])
         rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -88,15 +107,15 @@ class Bench:
         trained = folder / "lightly.pth"
         peer = [self.python, Path(__file__).with_name("train_lightly.py"), folder / "lethe/config.toml", trained]
         loss = json.loads(common.run(peer).splitlines()[-1])
+        if "pool" in self.config(method):  # which the tensors do not tell
+            pooled = folder / "lightly.safetensors"
+            common.run([LETHE, "convert", trained, pooled, "--pool", self.config(method)["pool"], "--overwrite"])
+            trained = pooled
         size = ["--image-size", self.config(method)["image_size"], "--normalize", "cifar10"]
         return {"loss": loss, "accuracy": self.judge([trained, *size], seed)}
 
     def untrained(self, encoder, seed):
-        """Judges the encoder of the first method that has this one."""
-        config = next(c for c in map(self.config, self.methods()) if c["encoder"] == encoder)
-        flags = ["--encoder", encoder, "--seed", seed, "--normalize", "cifar10", "--image-size", config["image_size"]]
-        flags += [part for key in ("patch", "pool") if key in config for part in (f"--{key}", config[key])]
-        return {"accuracy": self.judge(flags, seed)}
+        return {"accuracy": self.judge([*untrained_flags(self.plan, encoder), "--seed", seed], seed)}
 
     def judge(self, subject, seed):
         flags = ["--data", self.images(seed), "--test", self.data / "test", "--protocol", ",".join(PROTOCOLS)]
@@ -118,7 +137,8 @@ class Bench:
     def make(self, cells):
         """Cells of one method and seed, in turn."""
         for side, method, seed in cells:
-            line = {"side": side, "method": method, "seed": seed, **getattr(self, side)(method, seed)}
+            line = {"side": side, "method": method, "seed": seed, "settings": mark(self.plan, side, method)}
+            line |= getattr(self, side)(method, seed)
             with LINES.open("a") as lines:
                 lines.write(json.dumps(line) + "\n")
             print(json.dumps(line), flush=True)
@@ -138,8 +158,9 @@ class Bench:
 # --- The table ---
 
 
-def read_lines():
-    return [json.loads(line) for line in LINES.read_text().splitlines()] if LINES.exists() else []
+def read_lines(plan):
+    lines = [json.loads(line) for line in LINES.read_text().splitlines()] if LINES.exists() else []
+    return [line for line in lines if line["settings"] == mark(plan, line["side"], line["method"])]
 
 
 def percent(values):
@@ -159,14 +180,14 @@ def difference(ours, theirs):
 
 def table(plan):
     found = {}
-    for line in read_lines():
+    for line in read_lines(plan):
         for protocol, accuracy in line["accuracy"].items():
             found.setdefault((line["side"], line["method"], protocol), {})[line["seed"]] = accuracy
     for protocol in PROTOCOLS:
         print(f"{protocol}, % of the test images\n")
         print("| method | untrained | lethe | over untrained | lightly | lethe over lightly |\n|---|---|---|---|---|---|")
         for method in plan["methods"]:
-            encoder = {**plan["config"], **plan["methods"][method]}["encoder"]
+            encoder = config_of(plan, method)["encoder"]
             sides = [("untrained", encoder), ("lethe", method), ("lightly", method)]
             untrained, ours, theirs = (found.get((*side, protocol)) for side in sides)
             if not ours or not untrained:
