@@ -16,4 +16,5 @@ pub use layers::{
 pub use matmul::matmul;
 pub use weights::{
     Gradients, Weights, batch_norm_init, constant, is_buffer, kaiming_normal, linear_init, normal, uniform_fan_in,
+    xavier_uniform,
 };

@@ -2,15 +2,13 @@
 
 use tch::{Kind, Tensor};
 
-use super::{DropPath, Weights, constant, gelu, layer_norm, linear, normal};
+use super::{DropPath, Weights, constant, gelu, layer_norm, linear, xavier_uniform};
 use crate::rng::Rng;
 
 /// Width of a block's perceptron, in widths of the block.
 const MLP_RATIO: i64 = 4;
 /// What layer scale starts with, as DINOv2's in timm.
 const LAYER_SCALE: f64 = 1e-5;
-/// timm's deviation of a vision transformer's linear weights.
-const DEVIATION: f32 = 0.02;
 
 /// The block `NAME` on tokens `[n, t, width]`. Layer scale is applied where there are weights for it; `drop` is what drops
 /// paths, with the depth of the block from 0 to 1. Differentiable any number of times.
@@ -61,13 +59,14 @@ pub fn block_shapes(name: &str, width: i64, layer_scale: bool) -> Vec<(String, V
     shapes.into_iter().map(|(part, shape)| (format!("{name}.{part}"), shape)).collect()
 }
 
-/// A block as timm starts it: weights normal with deviation 0.02, biases 0.
+/// A block as the JAX ViT, MAE and MoCo v3 start it: weights uniform after Xavier, biases 0. timm's normal of deviation 0.02 is much
+/// the same at a width of 768, and far too small for narrow ones (docs/decisions/0011).
 pub fn block_init(name: &str, width: i64, layer_scale: bool, rng: &mut Rng) -> Weights {
     block_shapes(name, width, layer_scale)
         .into_iter()
         .map(|(name, shape)| {
-            let tensor = match shape.len() {
-                2 => normal(&shape, DEVIATION, rng),
+            let tensor = match *shape.as_slice() {
+                [output, input] => xavier_uniform([output, input], rng),
                 _ if name.ends_with(".gamma") => constant(&shape, LAYER_SCALE),
                 _ if name.ends_with(".weight") => constant(&shape, 1.0),
                 _ => constant(&shape, 0.0),
@@ -85,10 +84,10 @@ pub fn layer_norm_init(name: &str, width: i64) -> Weights {
         .collect()
 }
 
-/// A linear layer of a transformer as timm starts it.
+/// A linear layer of a transformer, as those of its blocks.
 pub fn token_linear_init(name: &str, input: i64, output: i64, rng: &mut Rng) -> Weights {
     let mut w = Weights::new();
-    w.insert(format!("{name}.weight"), normal(&[output, input], DEVIATION, rng));
+    w.insert(format!("{name}.weight"), xavier_uniform([output, input], rng));
     w.insert(format!("{name}.bias"), constant(&[output], 0.0));
     w
 }

@@ -219,6 +219,12 @@ pub fn uniform_fan_in(shape: &[i64], fan_in: i64, rng: &mut Rng) -> Tensor {
     parameter(shape, rng, Uniform::new(-bound, bound).expect("a positive bound"))
 }
 
+/// Uniform in +-sqrt(6/(input + output)), the weight `[output, input]` of a linear layer (Glorot & Bengio 2010).
+pub fn xavier_uniform(shape: [i64; 2], rng: &mut Rng) -> Tensor {
+    let bound = (6.0 / (shape[0] + shape[1]) as f32).sqrt();
+    parameter(&shape, rng, Uniform::new(-bound, bound).expect("a positive bound"))
+}
+
 fn parameter(shape: &[i64], rng: &mut Rng, distribution: impl Distribution<f32>) -> Tensor {
     let n: i64 = shape.iter().product();
     let values: Vec<f32> = distribution.sample_iter(rng).take(n as usize).collect();

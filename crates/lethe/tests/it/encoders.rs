@@ -148,6 +148,21 @@ fn unknown_encoders_and_widths_are_refused_with_the_choices() {
 }
 
 #[test]
+fn transformers_of_any_width_start_after_xavier() {
+    for width in [32, 128] {
+        let spec = EncoderSpec { name: format!("vit-tiny-w{width}-d1"), ..EncoderSpec::default() };
+        let encoder = spec.resolved(32).unwrap().build().unwrap();
+        let weights = encoder.init(&mut once(0, Purpose::Init));
+        for (name, outputs) in [("attn.qkv", 3 * width), ("attn.proj", width), ("mlp.fc1", 4 * width)] {
+            let weight = weights.get(&format!("blocks.0.{name}.weight"));
+            let expected = (2.0 / (width + outputs) as f64).sqrt();
+            let found = weight.std(false).double_value(&[]);
+            assert!((found / expected - 1.0).abs() < 0.05, "{name} of width {width}: {found} for {expected}");
+        }
+    }
+}
+
+#[test]
 fn bf16_follows_the_input_and_stays_near_f32() {
     let encoder = EncoderSpec::new("resnet18-w8", Stem::Cifar).build().unwrap();
     let weights = encoder.init(&mut once(1, Purpose::Init));
