@@ -58,23 +58,25 @@ impl UndoFolder {
         files::sweep(path)?;
         // A repair that failed leaves the list of the images it could not read.
         let is_there = |entry: &fs::DirEntry| entry.file_name() != BAD_SAMPLES;
+        let undone = path.join(UNDONE);
+        let last_good = path.join(LAST_GOOD);
+        let states = [&undone, &last_good].map(|checkpoint| checkpoint::state_path(checkpoint));
+        let rest = [RESUME, LOG, SETTINGS, OUTCOME, BAD_SAMPLES, PAGE].map(|name| path.join(name));
+        let ours: Vec<PathBuf> = [undone, last_good].into_iter().chain(states).chain(rest).collect();
         if fs::read_dir(path).at(path)?.flatten().any(|entry| is_there(&entry)) {
             if if_there == IfThere::Refuse {
                 return Err(Error::usage("this folder is not empty").at(path).hint(
                     "--resume continues a repair that was cut off, --overwrite replaces an earlier one, or choose another --out",
                 ));
             }
-            if !path.join(SETTINGS).is_file() {
-                return Err(Error::usage("this folder holds other things than a repair")
+            let foreign = ours.iter().filter(|_| !path.join(SETTINGS).is_file()).find(|path| path.exists());
+            if let Some(name) = foreign.and_then(|path| path.file_name()) {
+                return Err(Error::usage(format!("holds {}, which is of no repair", name.display()))
                     .at(path)
                     .hint("choose another --out"));
             }
         }
-        let undone = path.join(UNDONE);
-        let last_good = path.join(LAST_GOOD);
-        let states = [&undone, &last_good].map(|checkpoint| checkpoint::state_path(checkpoint));
-        let rest = [RESUME, LOG, SETTINGS, OUTCOME, BAD_SAMPLES, PAGE].map(|name| path.join(name));
-        for old in [undone, last_good].into_iter().chain(states).chain(rest) {
+        for old in ours {
             match fs::remove_file(&old) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).at(&old),
                 _ => {}

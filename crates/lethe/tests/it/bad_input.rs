@@ -511,7 +511,7 @@ fn results_that_would_go_over_what_others_made() {
     error: site/report.html: is there already, and not what this command writes
       hint: name another place, or move it away
     undo c.safetensors --data jpg --method simclr --batch-size 8 --out site --overwrite -> 2
-    error: site: this folder holds other things than a repair
+    error: site: holds report.html, which is of no repair
       hint: choose another --out
     demo --out mine --overwrite -> 2
     error: mine: holds diagnosis.json, which is of no demo
