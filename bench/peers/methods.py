@@ -8,7 +8,8 @@ words of `lethe pretrain --config`, what single methods have otherwise, and the 
 pretrain` trains on a sample of DIR/train, then lightly (bench/peers/lightly_methods.py), where it has the method, with
 the settings that lethe wrote to its config.toml: same images, steps, schedule, optimiser, heads and distribution of views.
 `lethe evaluate` judges both, and an untrained encoder: bank the images of the training, questions all of DIR/test. A line a cell
-goes to docs/results/methods.jsonl, with a mark of the settings: what the plan has changed since is made again. Every run has one thread, so that `--jobs` of them do not disturb each other.
+goes to docs/results/methods.jsonl, with a mark of the settings: what the plan has changed since is made again. Every run has
+one thread, so that `--jobs` of them do not disturb each other.
 """
 
 import argparse
@@ -63,7 +64,8 @@ def config_of(plan, method):
 
 def untrained_flags(plan, encoder):
     """As the first method that has this encoder sees images."""
-    config = next(config for config in (config_of(plan, method) for method in plan["methods"]) if config["encoder"] == encoder)
+    configs = (config_of(plan, method) for method in plan["methods"])
+    config = next(config for config in configs if config["encoder"] == encoder)
     flags = ["--encoder", encoder, "--normalize", config["normalize"], "--image-size", config["image_size"]]
     return flags + [part for key in ("patch", "pool") if key in config for part in (f"--{key}", config[key])]
 
@@ -80,15 +82,12 @@ class Bench:
         self.python = common.python()
         self.done = {(line["side"], line["method"], line["seed"]) for line in read_lines(plan)}
 
-    def config(self, method):
-        return config_of(self.plan, method)
-
     def images(self, seed):
         return self.out / f"images-{seed}"
 
     def lethe(self, method, seed):
         run = self.out / method / str(seed) / "lethe"
-        config, told = run.with_suffix(".toml"), toml_of(self.config(method))
+        config, told = run.with_suffix(".toml"), toml_of(config_of(self.plan, method))
         if config.exists() and config.read_text() != told:
             shutil.rmtree(run.parent)
         flags = ["--resume"]
@@ -107,12 +106,13 @@ class Bench:
         trained = folder / "lightly.pth"
         peer = [self.python, Path(__file__).with_name("train_lightly.py"), folder / "lethe/config.toml", trained]
         loss = json.loads(common.run(peer).splitlines()[-1])
-        if "pool" in self.config(method):  # which the tensors do not tell
+        config = config_of(self.plan, method)
+        if "pool" in config:  # which the tensors do not tell
             pooled = folder / "lightly.safetensors"
-            common.run([LETHE, "convert", trained, pooled, "--pool", self.config(method)["pool"], "--overwrite"])
+            common.run([LETHE, "convert", trained, pooled, "--pool", config["pool"], "--overwrite"])
             trained = pooled
-        size = ["--image-size", self.config(method)["image_size"], "--normalize", "cifar10"]
-        return {"loss": loss, "accuracy": self.judge([trained, *size], seed)}
+        sight = ["--image-size", config["image_size"], "--normalize", config["normalize"]]
+        return {"loss": loss, "accuracy": self.judge([trained, *sight], seed)}
 
     def untrained(self, encoder, seed):
         return {"accuracy": self.judge([*untrained_flags(self.plan, encoder), "--seed", seed], seed)}
@@ -126,7 +126,7 @@ class Bench:
         return list(self.plan["methods"])
 
     def cells(self):
-        encoders = dict.fromkeys(self.config(method)["encoder"] for method in self.methods())
+        encoders = dict.fromkeys(config_of(self.plan, method)["encoder"] for method in self.methods())
         for seed in self.plan["seeds"]:
             yield from (("untrained", encoder, seed) for encoder in encoders)
             for method in self.methods():
@@ -144,7 +144,7 @@ class Bench:
             print(json.dumps(line), flush=True)
 
     def run(self, jobs, only):
-        wanted = {only, self.config(only)["encoder"]} if only else {name for _, name, _ in self.cells()}
+        wanted = {only, config_of(self.plan, only)["encoder"]} if only else {name for _, name, _ in self.cells()}
         left = [cell for cell in self.cells() if cell not in self.done and cell[1] in wanted]
         for seed in self.plan["seeds"]:
             sample(self.data / "train", self.plan["images"], seed, self.images(seed))

@@ -271,7 +271,7 @@ fn last_checkpoint(run: &Path) -> Result<PathBuf> {
     let names = fs::read_dir(&folder).at(&folder)?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let encoder =
         |name: &String| name.starts_with("epoch-") && name.ends_with(".safetensors") && !name.contains(".state.");
-    let last = names.filter(encoder).max();
+    let last = names.filter(encoder).max_by_key(|name| (name.len(), name.clone()));
     last.map(|name| folder.join(name)).ok_or_else(|| Failure::new(format!("{}: no checkpoint", folder.display())))
 }
 

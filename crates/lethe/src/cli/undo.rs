@@ -150,8 +150,7 @@ struct Flags {
     /// [default: adamw]
     #[arg(long, value_parser = PossibleValuesParser::new(optim::OPTIMIZERS.iter().map(|entry| entry.name)))]
     optimizer: Option<String>,
-    /// Learning rate at the start; it falls to zero along a cosine [default: 0.003 for umm, 0.0003 for joint,
-    /// 0.0001 for the others]
+    /// Learning rate at the start; it falls to zero along a cosine [default: that of the repair]
     #[arg(long)]
     lr: Option<f64>,
     /// [default: 0]
@@ -172,9 +171,12 @@ struct Flags {
     seed: Option<u64>,
 }
 
-/// The repairs with their titles, for --help.
+/// The repairs with their titles and learning rates, for --help.
 fn repairs() -> PossibleValuesParser {
-    PossibleValuesParser::new(REPAIRS.iter().map(|repair| PossibleValue::new(repair.name).help(repair.title)))
+    PossibleValuesParser::new(REPAIRS.iter().map(|repair| {
+        let lr = repair.training.as_ref().map_or(String::new(), |training| format!(" (lr {})", training.lr));
+        PossibleValue::new(repair.name).help(format!("{}{lr}", repair.title))
+    }))
 }
 
 impl Flags {

@@ -228,8 +228,8 @@ impl Encoder for Vit {
         shapes
     }
 
-    /// As timm's, but for the [blocks](transformer::block_init) and the positional embedding: it begins with sines and cosines,
-    /// which MAE, MoCo v3 and I-JEPA keep, and is trained from there.
+    /// As timm's, but for the [blocks](transformer::block_init) and the positional embedding: it begins with sines and
+    /// cosines, which MAE, MoCo v3 and I-JEPA keep, and is trained from there.
     fn init(&self, rng: &mut Rng) -> Weights {
         let VitShape { width, depth, patch, layer_scale, .. } = self.shape;
         let mut w = Weights::new();

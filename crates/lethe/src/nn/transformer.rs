@@ -59,8 +59,8 @@ pub fn block_shapes(name: &str, width: i64, layer_scale: bool) -> Vec<(String, V
     shapes.into_iter().map(|(part, shape)| (format!("{name}.{part}"), shape)).collect()
 }
 
-/// A block as the JAX ViT, MAE and MoCo v3 start it: weights uniform after Xavier, biases 0. timm's normal of deviation 0.02 is much
-/// the same at a width of 768, and far too small for narrow ones (docs/decisions/0011).
+/// A block as the JAX ViT, MAE and MoCo v3 start it: weights uniform after Xavier, biases 0. timm's normal of deviation
+/// 0.02 is much the same at a width of 768, and far too small for narrow ones (docs/decisions/0011).
 pub fn block_init(name: &str, width: i64, layer_scale: bool, rng: &mut Rng) -> Weights {
     block_shapes(name, width, layer_scale)
         .into_iter()

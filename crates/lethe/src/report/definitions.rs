@@ -81,7 +81,8 @@ const READINGS: &[(Group, &str, &str)] = &[
     (
         Group::Gap,
         "alignment",
-        "Lower: the two views of an image are nearly one point. The gap is the distance of the two lines in the mean of all draws; these are of the first.",
+        "Lower: the two views of an image are nearly one point. The gap is the distance of the two lines in the mean of all \
+         draws; these are of the first.",
     ),
     (Group::Accuracy, "knn", "Higher is better. The number is k; a training image may not vote for itself."),
     (

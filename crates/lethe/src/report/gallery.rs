@@ -60,11 +60,14 @@ impl Gallery {
         } else {
             "how far the distance of the image's two views lies below the mean distance of unseen images"
         };
-        let draws = d.settings.get("draws").and_then(serde_json::Value::as_u64).unwrap_or(1);
+        let draws = match d.settings.get("draws").and_then(serde_json::Value::as_u64) {
+            None | Some(1) => "one pair".to_owned(),
+            Some(draws) => format!("{draws} pairs"),
+        };
         let (last, stage) = (d.checkpoints.len().checked_sub(1)?, d.stages.last()?);
         (!d.most_memorised.is_empty()).then(|| html! {
             p {
-                "Of the training images, by " (stage) " at " (d.checkpoint_name(last)) ". The number is the score: " (score) ". It rests on " (draws) " pairs \
+                "Of the training images, by " (stage) " at " (d.checkpoint_name(last)) ". The number is the score: " (score) ". It rests on " (draws) " \
                  of views an image, and images with little in them to change have close views whether trained on or not; so hold \
                  both rows together, and see what the first has that the second has not."
             }

@@ -160,7 +160,7 @@ impl RunFolder {
             }
         }
         // A longer number is a later one.
-        paths.sort_by_key(|path| (path.as_os_str().len(), path.clone()));
+        paths.sort_by_cached_key(|path| (path.as_os_str().len(), path.clone()));
         Ok(paths)
     }
 

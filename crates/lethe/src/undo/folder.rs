@@ -69,7 +69,8 @@ impl UndoFolder {
                     "--resume continues a repair that was cut off, --overwrite replaces an earlier one, or choose another --out",
                 ));
             }
-            let foreign = ours.iter().filter(|_| !path.join(SETTINGS).is_file()).find(|path| path.exists());
+            let begun = path.join(SETTINGS).is_file();
+            let foreign = ours.iter().find(|path| !begun && path.exists());
             if let Some(name) = foreign.and_then(|path| path.file_name()) {
                 return Err(Error::usage(format!("holds {}, which is of no repair", name.display()))
                     .at(path)

@@ -97,7 +97,8 @@ pub fn run(job: &Job) -> Result<Outcome> {
     for images in &trained_on {
         method.prepare(images.as_ref(), settings.batch_size)?;
     }
-    let beside = (find(&settings.repair)?.others)(&Given { checkpoint: job.checkpoint, settings })?;
+    let given = Given { checkpoint: job.checkpoint, settings };
+    let beside = (find(&settings.repair)?.others)(&given)?;
     let head = head_of(&opened, method_name, method.as_ref(), &late, settings)?;
     let others = beside
         .iter()
@@ -124,7 +125,7 @@ pub fn run(job: &Job) -> Result<Outcome> {
         job.image_size.or(meta.image_size),
         job.normalize.or(meta.normalization()),
     )?;
-    let recipe = recipe_of(job, settings, method_name)?;
+    let recipe = recipe_of(job, &given, method_name)?;
     let augmentation = views::augmentation(&recipe, sight.size, Normalize::named(&sight.normalize)?)?;
     encoders::check_views(encoder.as_ref(), augmentation.views().iter().map(|view| view.size))?;
     let loader_settings = LoaderSettings {
@@ -151,11 +152,7 @@ pub fn run(job: &Job) -> Result<Outcome> {
 
     let own = fs::canonicalize(job.checkpoint).at(job.checkpoint)?;
     files::refuse_same(job.out, own.parent().unwrap_or(&own))?;
-    let mut table = table_of(job, settings, &beside);
-    table.insert("method".into(), method_name.into());
-    table.insert("image_size".into(), i64::from(sight.size).into());
-    table.insert("normalize".into(), sight.normalize.clone().into());
-    table.insert("augmentation".into(), recipe.into());
+    let table = table_of(job, settings, &beside, method_name, &sight, &recipe);
     let mut folder = UndoFolder::prepare(job.out, job.if_there)?;
     let mut saved = None;
     if job.if_there == IfThere::Resume {
@@ -274,25 +271,35 @@ pub fn run(job: &Job) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// All that the result depends on, as far as the user said it.
-fn table_of(job: &Job, settings: &Settings, beside: &[PathBuf]) -> toml::Table {
+/// `undo.toml`: all that the result depends on.
+fn table_of(
+    job: &Job,
+    settings: &Settings,
+    beside: &[PathBuf],
+    method: &str,
+    sight: &Sight,
+    recipe: &str,
+) -> toml::Table {
     let mut table = toml::Table::try_from(settings).expect("settings are plain values");
     let text = |path: &Path| toml::Value::from(path.display().to_string());
     table.insert("checkpoint".into(), text(job.checkpoint));
     table.insert("others".into(), beside.iter().map(|path| text(path)).collect::<Vec<_>>().into());
     table.insert("data".into(), job.data.into());
+    table.insert("method".into(), method.into());
+    table.insert("image_size".into(), i64::from(sight.size).into());
+    table.insert("normalize".into(), sight.normalize.clone().into());
+    table.insert("augmentation".into(), recipe.into());
     table.insert("threads".into(), (job.threads as i64).into());
     table.extend(job.unseen.map(|unseen| ("unseen".to_owned(), unseen.into())));
     table
 }
 
 /// The recipe of views: `--augmentation`, else that of the run that the checkpoint lies in, else the method's own.
-fn recipe_of(job: &Job, settings: &Settings, method: &str) -> Result<String> {
+fn recipe_of(job: &Job, given: &Given, method: &str) -> Result<String> {
     if let Some(asked) = job.augmentation {
         return Ok(asked.to_owned());
     }
-    let run = Given { checkpoint: job.checkpoint, settings }.run();
-    let config = run.map(|run| run.read_config()).transpose()?.filter(|config| config.method == method);
+    let config = given.run().map(|run| run.read_config()).transpose()?.filter(|config| config.method == method);
     let own = methods::find(method)?.recipe.augmentation;
     Ok(config.map_or_else(|| own.to_owned(), |config| config.augmentation))
 }

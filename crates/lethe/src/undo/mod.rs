@@ -177,7 +177,7 @@ impl Default for Settings {
             inner_steps: 1,
             inner_optimizer: InnerOptimizer::Sgd,
             optimizer: "adamw".into(),
-            lr: 3e-3,
+            lr: umm::LR,
             weight_decay: 0.0,
             epochs: 10,
             passes: None,
@@ -224,16 +224,16 @@ impl Settings {
         {
             return Err(Error::usage(format!("--groups {}: a batch has {} images", self.groups, self.batch_size)));
         }
-        if self.matching > 0.0 && self.outer_data.is_none() {
-            return Err(Error::usage(format!("--match {}: there is nothing to match", self.matching))
-                .hint("name held-out images with --outer-data"));
-        }
         let idle = [
             ("outer-data", self.outer_data.is_some() && !repair.outer_data),
             ("match", self.matching > 0.0 && !repair.matching),
         ];
         if let Some((flag, _)) = idle.into_iter().find(|(_, idle)| *idle) {
             return Err(Error::usage(format!("--{flag}: nothing in {} looks at it", self.repair)).hint("leave it out"));
+        }
+        if self.matching > 0.0 && self.outer_data.is_none() {
+            return Err(Error::usage(format!("--match {}: there is nothing to match", self.matching))
+                .hint("name held-out images with --outer-data"));
         }
         if self.inner_optimizer == InnerOptimizer::Adam && !hypergradient.takes_adam {
             return Err(Error::usage(format!("--hypergradient {}: needs --inner-optimizer sgd", self.hypergradient))

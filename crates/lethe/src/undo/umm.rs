@@ -12,6 +12,9 @@ use crate::error::Result;
 use crate::methods::{Loss, Views};
 use crate::nn::{Gradients, Mode, Weights};
 
+/// Learning rate unless told.
+pub(super) const LR: f64 = 3e-3;
+
 pub(super) const REPAIR: Repair = Repair {
     name: "umm",
     title: "Undoing Memorization Mechanism",
@@ -20,7 +23,7 @@ pub(super) const REPAIR: Repair = Repair {
     matching: true,
     others: others::none,
     start: given,
-    training: Some(Training { trains: Trains::Late, lr: 3e-3, step, cost }),
+    training: Some(Training { trains: Trains::Late, lr: LR, step, cost }),
 };
 
 fn cost(settings: &Settings, forward: &Forward) -> f64 {

@@ -571,7 +571,7 @@ fn what_is_not_finite_is_not_saved() {
 }
 
 #[test]
-fn another_encoder_than_asked_is_an_error() {
+fn weights_of_another_encoder_are_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let (_, w) = narrow(Stem::Cifar);
     let path = folder.path().join("e.safetensors");
