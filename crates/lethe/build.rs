@@ -28,6 +28,6 @@ fn build_functions(include: &Path) {
         // The headers are libtorch's, not ours to mend.
         .warnings(false)
         .flag_if_supported("-w")
-        .files(["csrc/second_order.cpp", "csrc/matmul.cpp", "csrc/adam.cpp"])
+        .files(["csrc/second_order.cpp", "csrc/matmul.cpp", "csrc/adam.cpp", "csrc/cuda.cpp"])
         .compile("lethe_functions");
 }

@@ -1,10 +1,20 @@
-//! One binary for CPU and GPU: the CUDA side of libtorch is loaded when a GPU is first asked for.
+//! One binary for CPU and GPU: the CUDA side of libtorch is loaded when a GPU is first asked for. And copies to it that
+//! nobody waits for (`csrc/cuda.cpp`): one from common memory would wait until the GPU has done all it was given.
 
-use std::ffi::CString;
+use std::ffi::{CString, c_char};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use tch::{Device, Tensor};
+use torch_sys::C_tensor;
+
 use crate::error::{Error, Result};
+use crate::native::checked;
+
+unsafe extern "C" {
+    fn lethe_staging(shape: *const i64, dims: i64, pinned: bool, error: *mut *mut c_char) -> *mut C_tensor;
+    fn lethe_upload(t: *const C_tensor, gpu: i64, error: *mut *mut c_char) -> *mut C_tensor;
+}
 
 static LOADED: OnceLock<Result<()>> = OnceLock::new();
 
@@ -14,6 +24,22 @@ static LOADED: OnceLock<Result<()>> = OnceLock::new();
 /// When the library is not there or needs another that is not.
 pub fn load() -> Result<()> {
     LOADED.get_or_init(open).clone()
+}
+
+/// An f32 tensor of the CPU to be filled and [uploaded](upload): of any content, pinned once the CUDA side is loaded.
+pub fn staging(shape: &[i64]) -> Tensor {
+    let pinned = matches!(LOADED.get(), Some(Ok(())));
+    // SAFETY: the shape lives through the call, and the function keeps to the contract of `checked`.
+    checked(|error| unsafe { lethe_staging(shape.as_ptr(), shape.len() as i64, pinned, error) })
+}
+
+/// A tensor of the CPU on `device`, without waiting for the device.
+pub fn upload(tensor: &Tensor, device: Device) -> Tensor {
+    match device {
+        // SAFETY: the tensor lives through the call, and the function keeps to the contract of `checked`.
+        Device::Cuda(gpu) => checked(|error| unsafe { lethe_upload(tensor.as_ptr(), gpu as i64, error) }),
+        _ => tensor.shallow_clone(),
+    }
 }
 
 fn open() -> Result<()> {

@@ -8,6 +8,7 @@ pub mod files; // atomic writing
 pub mod feature_file; // matrices of features on disk
 pub mod progress; // bars and lines on stderr
 pub mod interrupt; // Ctrl-C and SIGTERM
+mod native; // calls of the functions in csrc/
 pub mod cuda; // the CUDA side of libtorch, on demand
 pub mod data; // images and labels
 pub mod views; // random augmentations, and the loader that computes them beside the training

@@ -3,6 +3,7 @@
 use rand::seq::SliceRandom;
 use tch::{Device, Tensor};
 
+use crate::cuda;
 use crate::encoders::{Part, Vit};
 use crate::error::{Error, Result};
 use crate::nn::{self, Weights, transformer};
@@ -34,7 +35,7 @@ pub(super) fn take(tokens: &Tensor, places: &Tensor) -> Tensor {
 /// `[n, k]` of the places of n images, k each.
 pub(super) fn places(images: &[Vec<i64>], device: Device) -> Tensor {
     let k = images.first().map_or(0, Vec::len);
-    Tensor::from_slice(&images.concat()).view([images.len() as i64, k as i64]).to_device(device)
+    cuda::upload(&Tensor::from_slice(&images.concat()).view([images.len() as i64, k as i64]), device)
 }
 
 /// For each of n images the t places in an order of its own, parted after the first `kept` ones: `[n, kept]`,

@@ -2,6 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 
+use crate::cuda;
 use crate::views::Batch;
 
 /// The views of `n` images.
@@ -22,7 +23,7 @@ pub struct Views {
 impl Views {
     /// On `device`, as of an encoder whose pre-training has ended.
     pub fn of(batch: &Batch, device: Device, kind: Kind) -> Self {
-        let labels = batch.labels().map(|labels| Tensor::from_slice(labels).to(device));
+        let labels = batch.labels().map(|labels| cuda::upload(&Tensor::from_slice(labels), device));
         Self { inputs: batch.tensors(device, kind), labels, draw: batch.draw, epoch: f64::INFINITY }
     }
 

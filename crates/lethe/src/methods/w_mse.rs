@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use super::{Entry, Loss, Method, Recipe, Views, byol, from_settings, heads, to_settings};
+use crate::cuda;
 use crate::data::Dataset;
 use crate::encoders::Part;
 use crate::error::{Error, Result};
@@ -67,7 +68,7 @@ impl Method for WMse {
 fn sub_batches(n: i64, size: i64, draw: u64, device: Device) -> Vec<Tensor> {
     let mut order: Vec<i64> = (0..n).collect();
     order.shuffle(&mut rng::keyed(draw, Purpose::Loss, 0, 0, 0));
-    let order = Tensor::from_slice(&order).to_device(device);
+    let order = cuda::upload(&Tensor::from_slice(&order), device);
     let parts = (n / size.max(1)).max(1);
     (0..parts).map(|i| order.slice(0, i * n / parts, (i + 1) * n / parts, 1)).collect()
 }

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use rand::RngExt;
 use tch::Tensor;
 
+use crate::cuda;
 use crate::rng::{self, Purpose, Rng};
 
 /// What drops paths during a training step; the same seed drops the same ones.
@@ -31,6 +32,7 @@ impl DropPath {
         let mut rng = self.rng.borrow_mut();
         let mask: Vec<f32> =
             (0..shape[0]).map(|_| if rng.random_bool(kept) { (1.0 / kept) as f32 } else { 0.0 }).collect();
-        branch * Tensor::from_slice(&mask).view(shape.as_slice()).to_device(branch.device()).to_kind(branch.kind())
+        let mask = cuda::upload(&Tensor::from_slice(&mask).view(shape.as_slice()), branch.device());
+        branch * mask.to_kind(branch.kind())
     }
 }

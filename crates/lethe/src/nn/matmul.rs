@@ -5,7 +5,7 @@ use std::ffi::c_char;
 use tch::Tensor;
 use torch_sys::C_tensor;
 
-use super::native::checked;
+use crate::native::checked;
 
 unsafe extern "C" {
     fn lethe_matmul(a: *const C_tensor, b: *const C_tensor, error: *mut *mut c_char) -> *mut C_tensor;

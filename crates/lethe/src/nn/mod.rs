@@ -3,7 +3,6 @@
 mod drop_path;
 mod layers;
 mod matmul;
-pub(crate) mod native;
 mod second_order;
 pub mod transformer;
 mod weights;

@@ -6,7 +6,7 @@ use std::ptr::null;
 use tch::Tensor;
 use torch_sys::C_tensor;
 
-use super::native::checked;
+use crate::native::checked;
 
 unsafe extern "C" {
     fn lethe_conv2d(

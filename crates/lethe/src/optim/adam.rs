@@ -7,7 +7,7 @@ use tch::{Kind, Tensor};
 use torch_sys::C_tensor;
 
 use super::{Optimizer, moment};
-use crate::nn::native::checked;
+use crate::native::checked;
 use crate::nn::{Gradients, Weights};
 
 unsafe extern "C" {

@@ -17,7 +17,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use super::{Augmentation, Scratch};
+use super::{Augmentation, Scratch, View};
+use crate::cuda;
 use crate::data::{Dataset, Fault};
 use crate::error::{Error, Result};
 use crate::rng::{self, Purpose};
@@ -75,21 +76,15 @@ pub struct Batch {
     /// A random number of this batch, a function of (seed, epoch, place in the epoch).
     pub draw: u64,
     labels: Option<Vec<i64>>,
-    /// For each view its width and height in pixels, and `[n, size, size, 3]`.
-    views: Vec<(u32, Vec<f32>)>,
+    /// For each view `[n, size, size, 3]`, f32 of the CPU.
+    views: Vec<Tensor>,
 }
 
 impl Batch {
     /// One `[n, 3, size, size]` tensor a view, of its size, in channels-last memory format.
     pub fn tensors(&self, device: Device, kind: Kind) -> Vec<Tensor> {
-        let n = self.indices.len() as i64;
-        self.views
-            .iter()
-            .map(|(size, values)| {
-                let side = i64::from(*size);
-                Tensor::from_slice(values).view([n, side, side, 3]).permute([0, 3, 1, 2]).to_kind(kind).to(device)
-            })
-            .collect()
+        let channels_first = |view: &Tensor| view.permute([0, 3, 1, 2]);
+        self.views.iter().map(|view| channels_first(&cuda::upload(view, device)).to_kind(kind)).collect()
     }
 
     /// The class of every image, where the data has classes.
@@ -99,8 +94,16 @@ impl Batch {
 
     /// The values of a view, `[n, size, size, 3]`.
     pub fn view(&self, view: usize) -> &[f32] {
-        &self.views[view].1
+        let values = &self.views[view];
+        // SAFETY: dense f32 of the CPU that nobody writes to once the batch is made, and that lives as long as the batch.
+        unsafe { std::slice::from_raw_parts(values.data_ptr().cast(), values.numel()) }
     }
+}
+
+/// What a tensor of [`cuda::staging`] is filled through.
+fn values_mut(tensor: &mut Tensor) -> &mut [f32] {
+    // SAFETY: dense f32 of the CPU, of which there is no other handle, and whose any bits are numbers.
+    unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast(), tensor.numel()) }
 }
 
 /// Computes batches with its own threads.
@@ -241,10 +244,14 @@ impl Shared {
             static SCRATCH: std::cell::RefCell<Scratch> = std::cell::RefCell::default();
         }
         let views = self.augmentation.views();
-        let mut values: Vec<Vec<f32>> = views.iter().map(|view| vec![0.0; indices.len() * view.floats()]).collect();
+        let staging = |view: &View| {
+            let (n, side) = (indices.len() as i64, i64::from(view.size));
+            cuda::staging(&[n, side, side, 3])
+        };
+        let mut tensors: Vec<Tensor> = views.iter().map(staging).collect();
         let mut outs: Vec<Vec<&mut [f32]>> = indices.iter().map(|_| Vec::with_capacity(views.len())).collect();
-        for (view, values) in views.iter().zip(&mut values) {
-            for (outs, out) in outs.iter_mut().zip(values.chunks_exact_mut(view.floats())) {
+        for (view, tensor) in views.iter().zip(&mut tensors) {
+            for (outs, out) in outs.iter_mut().zip(values_mut(tensor).chunks_exact_mut(view.floats())) {
                 outs.push(out);
             }
         }
@@ -266,8 +273,7 @@ impl Shared {
         let labels =
             self.dataset.labels().map(|labels| indices.iter().map(|&index| i64::from(labels[index])).collect());
         let draw = rng::keyed(self.settings.seed, Purpose::Loss, epoch, number, 0).random();
-        let views = views.iter().map(|view| view.size).zip(values).collect();
-        Ok(Batch { indices, draw, labels, views })
+        Ok(Batch { indices, draw, labels, views: tensors })
     }
 
     /// Writes the views of image `index`, or of its substitute, and gives the index of the one shown.
