@@ -57,7 +57,7 @@ def encoder(config):
     told = {part[0]: int(part[1:]) for part in name if part[1:].isdigit()}
     if name[0] == "resnet18":
         return resnet18(told.get("w", 64))
-    return vit(told["w"], told.get("d", 12), config["image_size"], config["patch"], config["pool"])
+    return vit(told.get("w", 192), told.get("d", 12), config["image_size"], config["patch"], config["pool"])
 
 
 # --- Views ---
@@ -313,6 +313,7 @@ class IJepa(Method):
         backbone, predictor = self.student
         images = views[0]
         _, context, targets = self.blocks([0] * len(images))
+        context, targets = ([places.to(images.device) for places in of] for of in (context, targets))
         with torch.no_grad():
             features = self.teacher.encode(images)[:, 1:]
             truth = utils.apply_masks(F.layer_norm(features, features.shape[2:]), targets)

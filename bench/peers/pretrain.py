@@ -1,16 +1,18 @@
 """Images a second of pre-training, data loading included: `lethe pretrain` against lightly's parts in PyTorch's loop.
 
-    python3 bench/peers/pretrain.py DIR [--method simclr] [--threads 2] [--steps 10] [--rounds 3] [--compile]
+    python3 bench/peers/pretrain.py DIR [--method simclr] [--threads 2] [--steps 10] [--rounds 3] [--compile] [--device cuda:0]
 
 DIR is an image folder of 32x32 pictures with classes (CIFAR-10). Both sides: the method's published heads, optimiser and
-views (without blur, whose kernels differ), batch 256, ResNet-18 with the CIFAR stem (MAE: ViT-tiny with patch 4),
-channels-last; the peer is train_lightly.py. First every setting of the peer is measured (0 to 2 loader workers beside
-its own process; with --compile through torch.compile too), then lethe runs in turn with the best of them, for each precision. Only
-steps after the warm-up count. `--method all` walks the methods that lightly has.
+views (without blur, whose kernels differ), batch 256, ResNet-18 with the CIFAR stem (MAE and I-JEPA: ViT-tiny with patch 4),
+channels-last; the peer is train_lightly.py. First every setting of the peer is measured (--workers: 0 to 2 loader workers
+beside its own process; with --compile through torch.compile too), then lethe runs in turn with the best of them, for each
+precision. Only steps after the warm-up count. `--method all` walks the methods that lightly has. --lethe names a program that
+is built already: beside a GPU there may be no compiler.
 """
 
 import argparse
 import json
+import math
 import tempfile
 from itertools import product
 from pathlib import Path
@@ -22,15 +24,22 @@ LETHE_ROW = 10
 BATCH = 256
 PRECISIONS = ["bf16", "f32"]
 METHODS = ["simclr", "moco-v2", "byol", "simsiam", "barlow-twins", "vicreg", "swav", "dino", "w-mse", "nnclr", "dcl", "dclw",
-           "mmcr", "tico", "mae"]
+           "mmcr", "tico", "mae", "i-jepa"]
+# Targets of a grid of 8 x 8 have 9 patches and more, and lightly holds them to this too.
+SETTINGS = {"i-jepa": {"min_keep": 8}}
 
 
-def lethe(options, method, precision, out):
-    """One epoch, of which all steps but the first rows count: the rate between the rows of metrics.jsonl."""
-    images = BATCH * (LETHE_ROW + options.steps)
-    encoder = ["vit-tiny", "--patch", 4] if method == "mae" else [options.encoder, "--stem", "cifar"]
-    command = [common.ROOT / "target/release/lethe", "pretrain", "--method", method, "--encoder", *encoder]
-    command += ["--data", f"{options.folder}@n={images}", "--epochs", 1, "--batch-size", BATCH, "--overwrite"]
+def lethe(options, method, precision, out, steps):
+    """All steps but those of the first row count: the rate between the rows of metrics.jsonl."""
+    an_epoch = min(steps, sum(1 for _ in Path(options.folder).glob("*/*")) // BATCH)
+    encoder = ["vit-tiny", "--patch", 4, "--pool", "mean"] if method in ("mae", "i-jepa") else [options.encoder, "--stem", "cifar"]
+    command = [options.lethe, "pretrain", "--method", method, "--encoder", *encoder, "--device", options.device]
+    command += ["--data", f"{options.folder}@n={BATCH * an_epoch}", "--epochs", math.ceil(steps / an_epoch)]
+    command += ["--batch-size", BATCH, "--overwrite"]
+    if method in SETTINGS:
+        config = out.with_suffix(".toml")
+        config.write_text("[method_settings]\n" + "".join(f"{key} = {value}\n" for key, value in SETTINGS[method].items()))
+        command += ["--config", config]
     # Three recipes blur small images: BYOL's views cost the same without it.
     if method in ("simclr", "moco-v2", "simsiam", "swav", "dcl", "dclw"):
         command += ["--augmentation", "byol"]
@@ -39,17 +48,20 @@ def lethe(options, method, precision, out):
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     rows = [row for row in rows if row["kind"] == "step"]
     first, last = rows[0], rows[-1]
-    return BATCH * (last["step"] - first["step"]) / (last["seconds"] - first["seconds"])
+    return BATCH * (last["step"] - first["step"]) / (last["seconds"] - first["seconds"]) if len(rows) > 1 else None
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder")
-    parser.add_argument("--method", choices=[*METHODS, "all"], default="simclr")
+    parser.add_argument("--method", choices=[*METHODS, "all"], nargs="+", default=["simclr"])
     parser.add_argument("--encoder", default="resnet18", help="resnet18, or narrower: resnet18-w16")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, default=10, help="counted steps of a run, a multiple of 10")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], help="of the peer's loader")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--lethe", type=Path)
     parser.add_argument("--compile", action="store_true", help="let the peer try torch.compile too")
     parser.add_argument("--precision", choices=PRECISIONS, action="append", help="only this one")
     options = parser.parse_args()
@@ -57,26 +69,33 @@ def main():
         parser.error("--steps must be a multiple of 10")
     options.folder = str(Path(options.folder).resolve())
     python = common.python()
-    common.build("--bin", "lethe")
+    if options.lethe is None:
+        common.build("--bin", "lethe")
+        options.lethe = common.ROOT / "target/release/lethe"
+    options.lethe = options.lethe.resolve()
 
-    methods = METHODS if options.method == "all" else [options.method]
+    methods = METHODS if "all" in options.method else options.method
     for method, precision in product(methods, options.precision or PRECISIONS):
         with tempfile.TemporaryDirectory() as folder:
             run = Path(folder) / "run"
             # For its config.toml, which the peer follows.
-            lethe(options, method, precision, run)
+            lethe(options, method, precision, run, 1)
 
             def theirs(workers, compiled):
                 command = [python, Path(__file__).with_name("train_lightly.py"), run / "config.toml"]
                 command += ["--data", options.folder, "--time", options.steps, "--workers", workers]
                 return json.loads(common.run(command + ["--compile"] * compiled).splitlines()[-1])
 
-            settings = list(product([0, 1, 2], [False, True] if options.compile else [False]))
-            rates = {setting: theirs(*setting) for setting in settings}
+            settings = list(product(options.workers, [False, True] if options.compile else [False]))
+            rates = {setting: theirs(*setting) for setting in settings} if len(settings) > 1 else {settings[0]: 0.0}
             best = max(rates, key=rates.get)
-            shown = ", ".join(f"{workers} workers{' compiled' * compiled} {rate:.1f}" for (workers, compiled), rate in rates.items())
+            shown = ", ".join(
+                f"{workers} workers{' compiled' * compiled} {rate:.1f}" for (workers, compiled), rate in rates.items()
+            )
             print(f"{method}, {precision}: lightly's images/s with {shown}", flush=True)
-            common.alternate(options.rounds, lambda: lethe(options, method, precision, run), lambda: theirs(*best), "lightly")
+            steps = LETHE_ROW + options.steps
+            ours = lambda: lethe(options, method, precision, run, steps)
+            common.alternate(options.rounds, ours, lambda: theirs(*best), "lightly")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import math
 import time
 import tomllib
 import warnings
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -54,23 +55,36 @@ def main():
 
     encoder, dim = peers.encoder(config)
     method = peers.METHODS[config["method"]](encoder, dim, config["method_settings"])
-    method = method.to(memory_format=torch.channels_last).train()
+    device = torch.device(config["device"])
+    on_gpu = device.type == "cuda"
+    torch.backends.cudnn.benchmark = on_gpu
+    method = method.to(device, memory_format=torch.channels_last).train()
     step_loss = torch.compile(method.loss) if options.compile else method.loss
     images = ImageFolder(options.data or config["data"], peers.views(config["augmentation"], config["image_size"]))
     batch = config["batch_size"]
-    loader = DataLoader(images, batch, shuffle=True, drop_last=True, num_workers=options.workers)
+    loader = DataLoader(
+        images, batch, shuffle=True, drop_last=True, num_workers=options.workers, pin_memory=on_gpu,
+        persistent_workers=options.workers > 0,
+    )
     total, warmup = (epochs * len(loader) for epochs in (config["epochs"], config["warmup_epochs"]))
     trained = [p for p in method.parameters() if p.requires_grad]
     optimizer = OPTIMIZERS[config["optimizer"]](trained, weight_decay=config["weight_decay"])
 
+    def now():
+        if on_gpu:
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    # A worker has two batches ready when the first step begins.
+    first = WARMUP + 2 * options.workers
     step, losses, start = 0, [], None
-    for epoch in range(config["epochs"]):
+    for epoch in count() if options.time else range(config["epochs"]):
         for views, _ in loader:
-            if step == WARMUP:
-                start = time.perf_counter()
-            views = [x.to(memory_format=torch.channels_last) for x in views]
+            if step == first:
+                start = now()
+            views = [x.to(device, non_blocking=True, memory_format=torch.channels_last) for x in views]
             optimizer.param_groups[0]["lr"] = rate(step, config["lr"] * batch / 256, warmup, total)
-            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config["precision"] == "bf16"):
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config["precision"] == "bf16"):
                 loss = step_loss(views, epoch)
             optimizer.zero_grad()
             loss.backward()
@@ -79,8 +93,8 @@ def main():
             step += 1
             method.after_step(step / total)
             losses.append(loss.detach())
-            if options.time and step == WARMUP + options.time:
-                return print(json.dumps(options.time * batch / (time.perf_counter() - start)))
+            if options.time and step == first + options.time:
+                return print(json.dumps(options.time * batch / (now() - start)))
     torch.save(encoder.state_dict(), options.out)
     print(json.dumps([losses[0].item(), losses[-1].item()]))
 

@@ -11,6 +11,7 @@ mod feature_file;
 mod files;
 mod fuzz;
 mod golden;
+mod gpu;
 mod kill;
 mod matmul;
 mod measure;

@@ -72,8 +72,14 @@ impl Case {
         tch::no_grad(|| self.views.map(|x| part.forward(&w, x, Mode::Eval)))
     }
 
+    pub(crate) fn to_device(self, device: Device) -> Self {
+        let labels = self.views.labels.as_ref().map(|labels| labels.to_device(device));
+        let views = Views { labels, ..self.views.map(|x| x.to_device(device)) };
+        Self { weights: self.weights.to_device(device), head: self.head.to_device(device), views, ..self }
+    }
+
     /// Repairs on the same views again and again.
-    fn undo(&self, settings: &Settings) -> (Undone, Vec<StepRow>) {
+    pub(crate) fn undo(&self, settings: &Settings) -> (Undone, Vec<StepRow>) {
         let mut rows = Vec::new();
         let mut epoch = |_| -> Box<dyn Iterator<Item = lethe::Result<Views>>> {
             Box::new(std::iter::once(Ok(self.views.map(Tensor::shallow_clone))))
@@ -90,7 +96,7 @@ impl Case {
 }
 
 /// Standard normal numbers, a function of `seed`.
-fn noise(shape: &[i64], seed: u32) -> Tensor {
+pub(crate) fn noise(shape: &[i64], seed: u32) -> Tensor {
     use rand_distr::{Distribution, StandardNormal};
     let mut rng = lethe::rng::keyed(3, Purpose::Sample, 0, 0, seed);
     let values: Vec<f64> = (0..shape.iter().product::<i64>()).map(|_| StandardNormal.sample(&mut rng)).collect();
