@@ -288,7 +288,8 @@ class Mae(Method):
         n, length = len(images), backbone.sequence_length
         keep, mask = utils.random_token_mask((n, length), mask_ratio=self.mask_ratio, device=images.device)
         x = decoder.embed(backbone.encode(images=images, idx_keep=keep))
-        masked = utils.set_at_index(utils.repeat_token(decoder.mask_token, (n, length)), keep, x)
+        standing = utils.repeat_token(decoder.mask_token, (n, length)).to(x.dtype)
+        masked = utils.set_at_index(standing, keep, x)
         predicted = decoder.predict(utils.get_at_index(decoder.decode(masked), mask))
         target = utils.get_at_index(utils.patchify(images, backbone.vit.patch_embed.patch_size[0]), mask - 1)
         if self.norm_pix:

@@ -35,7 +35,8 @@ def lethe(options, method, precision, out, steps):
     encoder = ["vit-tiny", "--patch", 4, "--pool", "mean"] if method in ("mae", "i-jepa") else [options.encoder, "--stem", "cifar"]
     command = [options.lethe, "pretrain", "--method", method, "--encoder", *encoder, "--device", options.device]
     command += ["--data", f"{options.folder}@n={BATCH * an_epoch}", "--epochs", math.ceil(steps / an_epoch)]
-    command += ["--batch-size", BATCH, "--overwrite"]
+    # A small rate, which costs no less time: no method collapses in so few steps.
+    command += ["--batch-size", BATCH, "--lr", 1e-3, "--overwrite"]
     if method in SETTINGS:
         config = out.with_suffix(".toml")
         config.write_text("[method_settings]\n" + "".join(f"{key} = {value}\n" for key, value in SETTINGS[method].items()))

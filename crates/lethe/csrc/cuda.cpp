@@ -1,6 +1,7 @@
-// Memory that a GPU copies from without waiting, and such copies.
+// How a GPU computes, memory that it copies from without waiting, and such copies.
 
 #include <ATen/ATen.h>
+#include <ATen/Context.h>
 
 #include "guarded.h"
 
@@ -18,3 +19,6 @@ extern "C" at::Tensor* lethe_upload(const at::Tensor* t, int64_t gpu, char** err
         return pinned.to(at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(gpu)), t->scalar_type(), /*non_blocking=*/true);
     });
 }
+
+// Convolutions whose sums come in one order. What else a training calls has no other on a GPU (docs/decisions/0012).
+extern "C" void lethe_deterministic() { at::globalContext().setDeterministicCuDNN(true); }

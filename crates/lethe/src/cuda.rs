@@ -13,12 +13,14 @@ use crate::native::checked;
 
 unsafe extern "C" {
     fn lethe_staging(shape: *const i64, dims: i64, pinned: bool, error: *mut *mut c_char) -> *mut C_tensor;
+    fn lethe_deterministic();
     fn lethe_upload(t: *const C_tensor, gpu: i64, error: *mut *mut c_char) -> *mut C_tensor;
 }
 
 static LOADED: OnceLock<Result<()>> = OnceLock::new();
 
-/// Loads libtorch_cuda for this process; later calls return what the first one found.
+/// Loads libtorch_cuda for this process, and has it give the same bits every time; later calls return what the first one
+/// found.
 ///
 /// # Errors
 /// When the library is not there or needs another that is not.
@@ -50,6 +52,8 @@ fn open() -> Result<()> {
         // SAFETY: a plain dlopen; libtorch_cuda registers its kernels in the libtorch_cpu already loaded here.
         let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
         if !handle.is_null() {
+            // SAFETY: it sets a switch of libtorch.
+            unsafe { lethe_deterministic() };
             return Ok(());
         }
         // SAFETY: dlerror returns a NUL-terminated text after a failed dlopen.
