@@ -68,7 +68,7 @@ fn every_method_takes_the_same_steps() {
         let [here, there] = [Device::Cpu, gpu].map(|device| two_steps(entry.name, encoder.as_ref(), size, device));
         for (what, (here, there)) in ["losses", "gradients", "weights"].iter().zip(here.iter().zip(&there)) {
             eprintln!("{} {what}: {:e}", entry.name, relative_error(there, here));
-            assert_close(&format!("{} {what}", entry.name), there, here, 1e-7);
+            assert_close(&format!("{} {what}", entry.name), there, here, 1e-11);
         }
     }
 }
@@ -97,7 +97,7 @@ fn every_hypergradient_repairs_the_same_through_every_method() {
             for (what, (here, there)) in ["terms", "weights"].iter().zip(here.iter().zip(&there)) {
                 let what = format!("{} {} {what}", entry.name, hypergradient.name);
                 eprintln!("{what}: {:e}", relative_error(there, here));
-                assert_close(&what, there, here, 1e-5);
+                assert_close(&what, there, here, 1e-7);
             }
         }
     }
