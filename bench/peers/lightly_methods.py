@@ -103,6 +103,8 @@ class Method(nn.Module):
     """A student and, where the settings have a momentum, a teacher that follows it."""
 
     momentum = None
+    # What the loader puts a batch together with, where a method has views of its own there.
+    collate = None
 
     def __init__(self, encoder, head, dims, settings):
         super().__init__()
@@ -233,7 +235,9 @@ class WMse(Method):
         self.criterion = losses.WMSELoss(s["proj_output_dim"], w_size=s["whitening_size"])
 
     def loss(self, views, epoch):
-        return self.criterion(torch.cat([self.student(x) for x in views]))
+        z = torch.cat([self.student(x) for x in views])
+        with torch.autocast(z.device.type, enabled=False):  # which would have Cholesky's factor of bf16
+            return self.criterion(z.float())
 
 
 class NnClr(Method):
@@ -308,13 +312,11 @@ class IJepa(Method):
         super().__init__(backbone, IJEPAPredictorTIMM, predictor, s)
         self.teacher = self.teacher[0]
         scales = tuple(s["context_scale"]), tuple(s["target_scale"]), tuple(s["target_aspect"])
-        self.blocks = IJEPAMaskCollator(patches.img_size[0], patch, *scales, 1, s["targets"], s["min_keep"])
+        self.collate = IJEPAMaskCollator(patches.img_size[0], patch, *scales, 1, s["targets"], s["min_keep"])
 
     def loss(self, views, epoch):
         backbone, predictor = self.student
-        images = views[0]
-        _, context, targets = self.blocks([0] * len(images))
-        context, targets = ([places.to(images.device) for places in of] for of in (context, targets))
+        images, context, targets = views
         with torch.no_grad():
             features = self.teacher.encode(images)[:, 1:]
             truth = utils.apply_masks(F.layer_norm(features, features.shape[2:]), targets)

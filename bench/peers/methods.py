@@ -58,8 +58,8 @@ def toml_of(table, name=""):
 
 
 def config_of(plan, method):
-    """What lethe is told: the plan's common settings under the method's own."""
-    return {**plan["config"], **plan["methods"][method], "method": method}
+    """What lethe is told: the plan's common settings under those of a row, which is named after its method or names it."""
+    return {**plan["config"], "method": method, **plan["methods"][method]}
 
 
 def untrained_flags(plan, encoder):

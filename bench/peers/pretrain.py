@@ -30,7 +30,8 @@ SETTINGS = {"i-jepa": {"min_keep": 8}}
 
 
 def lethe(options, method, precision, out, steps):
-    """All steps but those of the first row count: the rate between the rows of metrics.jsonl."""
+    """All of these steps but those of the first row count: the rate between the rows of metrics.jsonl. Where the images do
+    not last, lethe goes on with what it has decoded, which it keeps in memory; the peer decodes anew."""
     an_epoch = min(steps, sum(1 for _ in Path(options.folder).glob("*/*")) // BATCH)
     encoder = ["vit-tiny", "--patch", 4, "--pool", "mean"] if method in ("mae", "i-jepa") else [options.encoder, "--stem", "cifar"]
     command = [options.lethe, "pretrain", "--method", method, "--encoder", *encoder, "--device", options.device]
@@ -47,7 +48,7 @@ def lethe(options, method, precision, out, steps):
     command += ["--precision", precision, "--threads", options.threads, "--out", out, "--json"]
     common.run(command)
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    rows = [row for row in rows if row["kind"] == "step"]
+    rows = [row for row in rows if row["kind"] == "step" and row["step"] <= steps]
     first, last = rows[0], rows[-1]
     return BATCH * (last["step"] - first["step"]) / (last["seconds"] - first["seconds"]) if len(rows) > 1 else None
 
@@ -69,6 +70,8 @@ def main():
     if options.steps < LETHE_ROW or options.steps % LETHE_ROW:
         parser.error("--steps must be a multiple of 10")
     options.folder = str(Path(options.folder).resolve())
+    if sum(1 for _ in Path(options.folder).glob("*/*")) < BATCH:
+        parser.error(f"{options.folder}: expected {BATCH} images or more in folders of their classes")
     python = common.python()
     if options.lethe is None:
         common.build("--bin", "lethe")
@@ -88,12 +91,13 @@ def main():
                 return json.loads(common.run(command + ["--compile"] * compiled).splitlines()[-1])
 
             settings = list(product(options.workers, [False, True] if options.compile else [False]))
-            rates = {setting: theirs(*setting) for setting in settings} if len(settings) > 1 else {settings[0]: 0.0}
-            best = max(rates, key=rates.get)
-            shown = ", ".join(
-                f"{workers} workers{' compiled' * compiled} {rate:.1f}" for (workers, compiled), rate in rates.items()
-            )
-            print(f"{method}, {precision}: lightly's images/s with {shown}", flush=True)
+            best, shown = settings[0], "one setting"
+            if len(settings) > 1:
+                rates = {setting: theirs(*setting) for setting in settings}
+                best = max(rates, key=rates.get)
+                of = lambda workers, compiled: f"{workers} workers{' compiled' * compiled}"
+                shown = "images/s with " + ", ".join(f"{of(*setting)} {rate:.1f}" for setting, rate in rates.items())
+            print(f"{method}, {precision}: lightly's {shown}", flush=True)
             steps = LETHE_ROW + options.steps
             ours = lambda: lethe(options, method, precision, run, steps)
             common.alternate(options.rounds, ours, lambda: theirs(*best), "lightly")

@@ -61,10 +61,10 @@ def main():
     method = method.to(device, memory_format=torch.channels_last).train()
     step_loss = torch.compile(method.loss) if options.compile else method.loss
     images = ImageFolder(options.data or config["data"], peers.views(config["augmentation"], config["image_size"]))
-    batch = config["batch_size"]
+    batch_size = config["batch_size"]
     loader = DataLoader(
-        images, batch, shuffle=True, drop_last=True, num_workers=options.workers, pin_memory=on_gpu,
-        persistent_workers=options.workers > 0,
+        images, batch_size, shuffle=True, drop_last=True, num_workers=options.workers, pin_memory=on_gpu,
+        persistent_workers=options.workers > 0, collate_fn=method.collate,
     )
     total, warmup = (epochs * len(loader) for epochs in (config["epochs"], config["warmup_epochs"]))
     trained = [p for p in method.parameters() if p.requires_grad]
@@ -79,11 +79,13 @@ def main():
     first = WARMUP + 2 * options.workers
     step, losses, start = 0, [], None
     for epoch in count() if options.time else range(config["epochs"]):
-        for views, _ in loader:
+        for batch in loader:
             if step == first:
                 start = now()
+            (views, _), *masks = batch if method.collate else [batch]
             views = [x.to(device, non_blocking=True, memory_format=torch.channels_last) for x in views]
-            optimizer.param_groups[0]["lr"] = rate(step, config["lr"] * batch / 256, warmup, total)
+            views += [[places.to(device, non_blocking=True) for places in of] for of in masks]
+            optimizer.param_groups[0]["lr"] = rate(step, config["lr"] * batch_size / 256, warmup, total)
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config["precision"] == "bf16"):
                 loss = step_loss(views, epoch)
             optimizer.zero_grad()
@@ -94,7 +96,7 @@ def main():
             method.after_step(step / total)
             losses.append(loss.detach())
             if options.time and step == first + options.time:
-                return print(json.dumps(options.time * batch / (now() - start)))
+                return print(json.dumps(options.time * batch_size / (now() - start)))
     torch.save(encoder.state_dict(), options.out)
     print(json.dumps([losses[0].item(), losses[-1].item()]))
 

@@ -20,5 +20,5 @@ extern "C" at::Tensor* lethe_upload(const at::Tensor* t, int64_t gpu, char** err
     });
 }
 
-// Convolutions whose sums come in one order. What else a training calls has no other on a GPU (docs/decisions/0012).
+// Convolutions whose sums come in one order: all that two trainings of any method differed by (docs/decisions/0012).
 extern "C" void lethe_deterministic() { at::globalContext().setDeterministicCuDNN(true); }

@@ -19,8 +19,8 @@ unsafe extern "C" {
 
 static LOADED: OnceLock<Result<()>> = OnceLock::new();
 
-/// Loads libtorch_cuda for this process, and has it give the same bits every time; later calls return what the first one
-/// found.
+/// Loads libtorch_cuda for this process; convolutions are told to sum in one order (docs/decisions/0012). Later calls return
+/// what the first one found.
 ///
 /// # Errors
 /// When the library is not there or needs another that is not.
@@ -28,9 +28,9 @@ pub fn load() -> Result<()> {
     LOADED.get_or_init(open).clone()
 }
 
-/// An f32 tensor of the CPU to be filled and [uploaded](upload): of any content, pinned once the CUDA side is loaded.
+/// An f32 tensor of the CPU to be filled and [uploaded](upload): of any content, pinned once a GPU was asked for.
 pub fn staging(shape: &[i64]) -> Tensor {
-    let pinned = matches!(LOADED.get(), Some(Ok(())));
+    let pinned = matches!(LOADED.get(), Some(Ok(()))) && tch::Cuda::is_available();
     // SAFETY: the shape lives through the call, and the function keeps to the contract of `checked`.
     checked(|error| unsafe { lethe_staging(shape.as_ptr(), shape.len() as i64, pinned, error) })
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::{Settings, Subject};
 use crate::data::Dataset;
@@ -99,11 +99,12 @@ impl Fisher {
 /// # Errors
 /// When libtorch cannot compute it.
 pub fn squares(encoder: &dyn Encoder, w: &Weights, loss: &Tensor) -> Result<Vec<f64>> {
-    let mut squares = vec![0.0; encoder.stages().len()];
+    let zero = Tensor::zeros([0i64; 0], (Kind::Double, loss.device()));
+    let mut squares: Vec<Tensor> = encoder.stages().iter().map(|_| zero.shallow_clone()).collect();
     for ((name, _), gradient) in w.parameters().zip(w.gradients(loss, false)?) {
         if let Some(stage) = (0..squares.len()).find(|&stage| encoder.owns(stage, name)) {
-            squares[stage] += gradient.square().sum(Kind::Double).double_value(&[]);
+            squares[stage] = &squares[stage] + gradient.square().sum(Kind::Double);
         }
     }
-    Ok(squares)
+    Ok(Vec::try_from(Tensor::stack(&squares, 0).to_device(Device::Cpu))?)
 }

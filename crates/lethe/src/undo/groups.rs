@@ -8,6 +8,7 @@ use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
+use crate::cuda;
 use crate::encoders::Part;
 use crate::error::{Error, Result};
 use crate::methods::coding_rate::{coding_rate, compressed_rate, pair_coding_rate_reduction};
@@ -61,7 +62,7 @@ fn clusters(early: &[Tensor], net: &Part, k: usize, seed: u64) -> Result<Vec<Ten
     let of_cluster = |j: u32| {
         let images = || (0..n).zip(&found.labels).filter(move |&(_, label)| *label == j).map(|(i, _)| i);
         let rows: Vec<i64> = (0..early.len() as i64).flat_map(|view| images().map(move |i| view * n + i)).collect();
-        Tensor::from_slice(&rows).to_device(device)
+        cuda::upload(&Tensor::from_slice(&rows), device)
     };
     Ok((0..k as u32).map(of_cluster).filter(|rows| rows.numel() > 0).collect())
 }

@@ -93,10 +93,8 @@ impl Batch {
     }
 
     /// The values of a view, `[n, size, size, 3]`.
-    pub fn view(&self, view: usize) -> &[f32] {
-        let values = &self.views[view];
-        // SAFETY: dense f32 of the CPU that nobody writes to once the batch is made, and that lives as long as the batch.
-        unsafe { std::slice::from_raw_parts(values.data_ptr().cast(), values.numel()) }
+    pub fn view(&self, view: usize) -> Vec<f32> {
+        Vec::try_from(self.views[view].flatten(0, -1)).expect("f32 of the CPU")
     }
 }
 

@@ -29,7 +29,7 @@ fn small_vit() -> Box<dyn Encoder> {
     Box::new(Vit::new(VitShape { width: 24, depth: 2, heads: 3, patch: 4, image_size: 32, pool, layer_scale: false }))
 }
 
-/// Two steps of a method: losses, gradients, and all weights and buffers behind them.
+/// Two steps of a method, at the begin of a training and late in it: losses, gradients, and all weights and buffers behind them.
 fn two_steps(method: &str, encoder: &dyn Encoder, size: i64, device: Device) -> [Tensor; 3] {
     let method = (methods::find(method).unwrap().build)(&small_settings(method)).unwrap();
     let net = Part::whole(encoder);
@@ -43,7 +43,8 @@ fn two_steps(method: &str, encoder: &dyn Encoder, size: i64, device: Device) -> 
     for step in 0..2 {
         let inputs: Vec<Tensor> = (0..2).map(|view| noise(&[32, 3, size, size], 2 * step + view)).collect();
         let labels = Tensor::arange(32, (Kind::Int64, Device::Cpu)).remainder(3);
-        let views = Views { labels: Some(labels), draw: 5 + u64::from(step), epoch: 0.5, ..inputs.into() };
+        let views =
+            Views { labels: Some(labels), draw: 5 + u64::from(step), epoch: f64::from(100 * step), ..inputs.into() };
         let loss = method.loss(&net, &w, &on(&views, device), Mode::Train).unwrap();
         let gradients = w.gradients(&loss.total, false).unwrap();
         optimizer.step(&w, &gradients, 0.05);
@@ -91,7 +92,8 @@ fn every_hypergradient_repairs_the_same_through_every_method() {
                 let (undone, rows) = case.undo(&settings);
                 assert!(undone.stopped.is_none(), "{} {}", entry.name, hypergradient.name);
                 let values: Vec<f64> = rows.iter().flat_map(|row| row.terms.values().copied()).collect();
-                let weights: Vec<Tensor> = undone.weights.to_device(Device::Cpu).to_kind(Kind::Double).iter().map(|(_, w)| w.to_kind(Kind::Double)).collect();
+                let weights = undone.weights.to_device(Device::Cpu);
+                let weights: Vec<Tensor> = weights.iter().map(|(_, w)| w.to_kind(Kind::Double)).collect();
                 [Tensor::from_slice(&values), flat(&weights)]
             });
             for (what, (here, there)) in ["terms", "weights"].iter().zip(here.iter().zip(&there)) {
@@ -125,7 +127,7 @@ fn every_encoder_and_optimizer_computes_the_same() {
             w.insert("a.weight", noise(&[6, 5, 3, 3], 1).to_device(device).set_requires_grad(true));
             let mut optimizer = (entry.build)(1e-2);
             for step in 0..3 {
-                // What a resumed run does: the moments come from a file.
+                // What a resumed run does: the moments come from the CPU.
                 let state = optimizer.state().to_device(Device::Cpu).to_device(device);
                 optimizer = (entry.build)(1e-2);
                 optimizer.resume(state);
@@ -146,7 +148,12 @@ fn batches_arrive_as_they_were_computed() {
     let settings = LoaderSettings { batch_size: 32, order: Order::Shuffled, ..LoaderSettings::default() };
     let loader = Loader::new(dataset, augmentation, settings).unwrap();
     for (epoch, batch) in (0..4).flat_map(|epoch| loader.epoch(epoch, 0).map(move |batch| (epoch, batch.unwrap()))) {
-        let (here, there) = (batch.tensors(Device::Cpu, Kind::Float), batch.tensors(gpu, Kind::Float));
+        let here: Vec<Tensor> = batch.tensors(Device::Cpu, Kind::Float).iter().map(Tensor::copy).collect();
+        // The copies wait behind this, while the batch is dropped and its memory may be used for a later one.
+        let busy = Tensor::ones([4096, 4096], (Kind::Float, gpu));
+        let busy = (0..50).fold(busy, |x, _| x.matmul(&x) * 1e-4);
+        let there = batch.tensors(gpu, Kind::Float);
+        drop((batch, busy));
         for (here, there) in here.iter().zip(&there) {
             assert_eq!(there.stride(), here.stride());
             assert_eq!(there.to_device(Device::Cpu), *here, "epoch {epoch}");
