@@ -394,7 +394,7 @@ fn settings(batch_size: usize) -> LoaderSettings {
 /// All that a batch holds.
 fn content(batch: lethe::Result<Batch>) -> (Vec<usize>, Vec<u32>) {
     let batch = batch.expect("a batch");
-    let bits = (0..2).flat_map(|view| batch.view(view).iter().map(|value| value.to_bits())).collect();
+    let bits = (0..2).flat_map(|view| batch.view(view).into_iter().map(f32::to_bits)).collect();
     (batch.indices, bits)
 }
 
