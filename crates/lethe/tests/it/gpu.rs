@@ -68,7 +68,6 @@ fn every_method_takes_the_same_steps() {
         };
         let [here, there] = [Device::Cpu, gpu].map(|device| two_steps(entry.name, encoder.as_ref(), size, device));
         for (what, (here, there)) in ["losses", "gradients", "weights"].iter().zip(here.iter().zip(&there)) {
-            eprintln!("{} {what}: {:e}", entry.name, relative_error(there, here));
             assert_close(&format!("{} {what}", entry.name), there, here, 1e-11);
         }
     }
@@ -88,7 +87,7 @@ fn every_hypergradient_repairs_the_same_through_every_method() {
                 ..Settings::default()
             };
             let [here, there] = [Device::Cpu, gpu].map(|device| {
-                let case = Case::random(entry.name, small_settings(entry.name), Kind::Double, 8).to_device(device);
+                let case = Case::random(entry.name, small_settings(entry.name), Kind::Double, 8).on(device);
                 let (undone, rows) = case.undo(&settings);
                 assert!(undone.stopped.is_none(), "{} {}", entry.name, hypergradient.name);
                 let values: Vec<f64> = rows.iter().flat_map(|row| row.terms.values().copied()).collect();
@@ -98,7 +97,6 @@ fn every_hypergradient_repairs_the_same_through_every_method() {
             });
             for (what, (here, there)) in ["terms", "weights"].iter().zip(here.iter().zip(&there)) {
                 let what = format!("{} {} {what}", entry.name, hypergradient.name);
-                eprintln!("{what}: {:e}", relative_error(there, here));
                 assert_close(&what, there, here, 1e-7);
             }
         }

@@ -72,7 +72,7 @@ impl Case {
         tch::no_grad(|| self.views.map(|x| part.forward(&w, x, Mode::Eval)))
     }
 
-    pub(crate) fn to_device(self, device: Device) -> Self {
+    pub(crate) fn on(self, device: Device) -> Self {
         let labels = self.views.labels.as_ref().map(|labels| labels.to_device(device));
         let views = Views { labels, ..self.views.map(|x| x.to_device(device)) };
         Self { weights: self.weights.to_device(device), head: self.head.to_device(device), views, ..self }
