@@ -10,7 +10,7 @@ use lethe::undo::hypergradient::HYPERGRADIENTS;
 use lethe::views::{Loader, LoaderSettings, Normalize, Order, augmentation};
 use tch::{Device, Kind, Tensor};
 
-use crate::golden::{assert_close, relative_error};
+use crate::golden::assert_close;
 use crate::support::{methods_for_parts, small_encoder, small_settings};
 use crate::undo::{Case, flat, noise};
 
