@@ -32,8 +32,10 @@ SETTINGS = {"i-jepa": {"min_keep": 8}}
 def lethe(options, method, precision, out, steps):
     """All of these steps but those of the first row count: the rate between the rows of metrics.jsonl. Where the images do
     not last, lethe goes on with what it has decoded, which it keeps in memory; the peer decodes anew."""
-    an_epoch = min(steps, sum(1 for _ in Path(options.folder).glob("*/*")) // BATCH)
-    encoder = ["vit-tiny", "--patch", 4, "--pool", "mean"] if method in ("mae", "i-jepa") else [options.encoder, "--stem", "cifar"]
+    an_epoch = min(steps, options.images // BATCH)
+    encoder = [options.encoder, "--stem", "cifar"]
+    if method in ("mae", "i-jepa"):
+        encoder = ["vit-tiny", "--patch", 4, "--pool", "mean"]
     command = [options.lethe, "pretrain", "--method", method, "--encoder", *encoder, "--device", options.device]
     command += ["--data", f"{options.folder}@n={BATCH * an_epoch}", "--epochs", math.ceil(steps / an_epoch)]
     # A small rate, which costs no less time: no method collapses in so few steps.
@@ -70,7 +72,8 @@ def main():
     if options.steps < LETHE_ROW or options.steps % LETHE_ROW:
         parser.error("--steps must be a multiple of 10")
     options.folder = str(Path(options.folder).resolve())
-    if sum(1 for _ in Path(options.folder).glob("*/*")) < BATCH:
+    options.images = sum(1 for _ in Path(options.folder).glob("*/*"))
+    if options.images < BATCH:
         parser.error(f"{options.folder}: expected {BATCH} images or more in folders of their classes")
     python = common.python()
     if options.lethe is None:

@@ -18,7 +18,7 @@ fn gpu() -> Device {
     lethe::config::device("cuda:0").expect("a GPU")
 }
 
-fn on(views: &Views, device: Device) -> Views {
+pub(crate) fn on(views: &Views, device: Device) -> Views {
     let labels = views.labels.as_ref().map(|labels| labels.to_device(device));
     Views { labels, ..views.map(|x| x.to_device(device)) }
 }

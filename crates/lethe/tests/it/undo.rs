@@ -73,9 +73,8 @@ impl Case {
     }
 
     pub(crate) fn on(self, device: Device) -> Self {
-        let labels = self.views.labels.as_ref().map(|labels| labels.to_device(device));
-        let views = Views { labels, ..self.views.map(|x| x.to_device(device)) };
-        Self { weights: self.weights.to_device(device), head: self.head.to_device(device), views, ..self }
+        let (weights, head) = (self.weights.to_device(device), self.head.to_device(device));
+        Self { weights, head, views: crate::gpu::on(&self.views, device), ..self }
     }
 
     /// Repairs on the same views again and again.
