@@ -13,9 +13,10 @@ use lethe::data;
 use lethe::diagnose::{Images, Sets, Settings, Subject, diagnose};
 use lethe::encoders::{EncoderSpec, Stem};
 use lethe::evaluate::extract;
+use lethe::loader::{Loader, LoaderSettings, Order};
 use lethe::progress::Progress;
 use lethe::rng::{self, Purpose};
-use lethe::views::{self, Augmentation, Loader, LoaderSettings, Normalize, Order};
+use lethe::views::{self, Augmentation, Normalize};
 use tch::Device;
 
 const IMAGES: usize = 2000;

@@ -7,7 +7,8 @@
 use std::time::Instant;
 
 use lethe::data;
-use lethe::views::{Augmentation, Loader, LoaderSettings, Normalize, Op, RECIPES};
+use lethe::loader::{Loader, LoaderSettings};
+use lethe::views::{Augmentation, Normalize, Op, RECIPES};
 
 const SIZE: u32 = 32;
 

@@ -2,16 +2,10 @@
 //!
 //! The modules stand in the order the data takes; none imports a later one (`cargo xtask layers`).
 
-pub mod error; // one line: what and where, then a hint
-pub mod rng; // counter-based random numbers, keyed by (seed, domain, epoch, index, view)
-pub mod files; // atomic writing
-pub mod feature_file; // matrices of features on disk
-pub mod progress; // bars and lines on stderr
 pub mod interrupt; // Ctrl-C and SIGTERM
 mod native; // calls of the functions in csrc/
 pub mod cuda; // the CUDA side of libtorch, on demand
-pub mod data; // images and labels
-pub mod views; // random augmentations, and the loader that computes them beside the training
+pub mod loader; // batches of views, computed beside the training
 pub mod nn; // weights as data, layers as functions
 pub mod encoders; // chains of named stages, which can be cut
 pub mod methods; // self-supervised losses with their heads and teachers
@@ -26,4 +20,5 @@ pub mod undo; // the Undoing Memorization Mechanism
 pub mod report; // the page
 pub mod cli; // one file a command; the only place that prints
 
-pub use error::{Error, Result};
+pub use lethe_data as data;
+pub use lethe_data::{Error, Result, error, feature_file, files, progress, rng, views};

@@ -1,5 +1,6 @@
 //! Calls of the functions in `csrc/`.
 
+use crate::error::Error;
 use std::ffi::{CStr, c_char};
 use std::ptr::null_mut;
 
@@ -25,4 +26,11 @@ pub(crate) fn checked(call: impl FnOnce(*mut *mut c_char) -> *mut C_tensor) -> T
     }
     // SAFETY: a tensor of our own on the heap, made by `new`, as tch expects.
     unsafe { Tensor::from_ptr(tensor) }
+}
+
+/// An error of libtorch, in the first line of its message: a C++ backtrace follows it.
+pub(crate) fn torch(error: tch::TchError) -> Error {
+    let text = error.to_string();
+    let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("unknown error");
+    Error::failed(format!("libtorch: {}", first.trim()))
 }

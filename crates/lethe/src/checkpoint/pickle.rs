@@ -11,6 +11,7 @@ use tch::{Kind, Tensor};
 
 use super::{Listing, MAX_TENSORS, unread};
 use crate::error::{Error, Result};
+use crate::native::torch;
 
 /// Tensors that share a storage are copied, but nobody needs more than this multiple of the file: a few bytes
 /// expanded to gigabytes are an attack.
@@ -59,7 +60,7 @@ pub(super) fn list(path: &Path) -> Result<Listing> {
         })?;
         let shape: Vec<i64> = tensor.shape().iter().map(|&side| side as i64).collect();
         let bytes = tensor.read().map_err(|error| damaged(&error.to_string()))?;
-        Ok(Tensor::f_from_data_size(&bytes, &shape, kind)?)
+        Ok(Tensor::f_from_data_size(&bytes, &shape, kind).map_err(torch)?)
     };
     Ok(Listing { shapes, metadata: Default::default(), epoch, read: Box::new(read) })
 }

@@ -17,6 +17,7 @@ use tch::{Kind, Tensor};
 use super::{Listing, MAX_TENSORS, unread};
 use crate::error::{At, Error, Result};
 use crate::files;
+use crate::native::torch;
 use crate::nn::Weights;
 
 /// The keys of `__metadata__` that every file of ours has.
@@ -81,7 +82,7 @@ pub(super) fn list(path: &Path) -> Result<Listing> {
             Error::failed(format!("tensor {name} has the type {}, which libtorch does not have", info.dtype))
         })?;
         let (start, end) = info.data_offsets;
-        Ok(Tensor::f_from_data_size(&bytes[data + start..data + end], &shape(info)?, kind)?)
+        Ok(Tensor::f_from_data_size(&bytes[data + start..data + end], &shape(info)?, kind).map_err(torch)?)
     };
     Ok(Listing { shapes, metadata, epoch: None, read: Box::new(read) })
 }
@@ -154,7 +155,13 @@ impl<'a> Entry<'a> {
     /// Row-major, little-endian.
     fn bytes(&self) -> Result<Vec<u8>> {
         let mut bytes = vec![0; self.length];
-        self.tensor.f_to_device(tch::Device::Cpu)?.f_contiguous()?.f_copy_data_u8(&mut bytes, self.tensor.numel())?;
+        self.tensor
+            .f_to_device(tch::Device::Cpu)
+            .map_err(torch)?
+            .f_contiguous()
+            .map_err(torch)?
+            .f_copy_data_u8(&mut bytes, self.tensor.numel())
+            .map_err(torch)?;
         Ok(bytes)
     }
 }

@@ -10,10 +10,11 @@ use crate::config::{self, RunConfig};
 use crate::diagnose::{self, Cell, Images, Sets, Subject};
 use crate::error::{Error, Result};
 use crate::evaluate::{self, Model};
+use crate::loader::{Loader, LoaderSettings, Order};
 use crate::report::{self, BeforeAfter, BeforeAfterRow, Better};
 use crate::run::{IfThere, RunFolder};
 use crate::undo::{self, Job, job};
-use crate::views::{Augmentation, Loader, LoaderSettings, Normalize, Order};
+use crate::views::{Augmentation, Normalize};
 use crate::{data, files, progress, train};
 
 /// Trains an encoder far past what its few images bear, diagnoses it, undoes it, and shows what came of it

@@ -8,7 +8,7 @@ use crate::data::overlap::{Overlap, overlap};
 use crate::encoders::{EncoderSpec, Pool, Stem};
 use crate::error::Result;
 use crate::evaluate::{self, Evaluation, EvaluationRow, Model, PROTOCOLS, Sight};
-use crate::views::Loader;
+use crate::loader::Loader;
 use crate::{config, data, files, progress};
 
 use super::images::ImageArgs;

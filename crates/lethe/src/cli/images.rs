@@ -8,7 +8,8 @@ use crate::config;
 use crate::data::Dataset;
 use crate::error::Result;
 use crate::evaluate::{Model, Sight};
-use crate::views::{Augmentation, Loader, LoaderSettings, Normalize, Order};
+use crate::loader::{Loader, LoaderSettings, Order};
+use crate::views::{Augmentation, Normalize};
 
 #[derive(clap::Args)]
 pub(super) struct ImageArgs {

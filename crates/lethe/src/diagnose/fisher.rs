@@ -9,11 +9,13 @@ use crate::data::Dataset;
 use crate::encoders::{Encoder, Part};
 use crate::error::{Error, Result};
 use crate::evaluate::{Model, Sight};
+use crate::loader::{Loader, LoaderSettings, Order};
 use crate::methods::{self, Views};
+use crate::native::torch;
 use crate::nn::{Mode, Weights};
 use crate::progress::{self, Progress};
 use crate::rng::Purpose;
-use crate::views::{self, Augmentation, Loader, LoaderSettings, Normalize, Order};
+use crate::views::{self, Augmentation, Normalize};
 
 /// The most batches: each costs a backward pass.
 const BATCHES: usize = 8;
@@ -106,5 +108,5 @@ pub fn squares(encoder: &dyn Encoder, w: &Weights, loss: &Tensor) -> Result<Vec<
             squares[stage] = &squares[stage] + gradient.square().sum(Kind::Double);
         }
     }
-    Ok(Vec::try_from(Tensor::stack(&squares, 0).to_device(Device::Cpu))?)
+    Vec::try_from(Tensor::stack(&squares, 0).to_device(Device::Cpu)).map_err(torch)
 }

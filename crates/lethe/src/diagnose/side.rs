@@ -12,9 +12,10 @@ use super::{Settings, Side};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::evaluate::{Features, Labelled, Model, PROTOCOLS, Protocol, Sight, extract};
+use crate::loader::{Loader, LoaderSettings, Order};
 use crate::progress::{self, Progress};
 use crate::rng::Purpose;
-use crate::views::{self, Augmentation, Loader, LoaderSettings, Normalize, Order};
+use crate::views::{self, Augmentation, Normalize};
 
 /// Batches computed ahead.
 const PREFETCH: usize = 2;

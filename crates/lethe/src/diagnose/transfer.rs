@@ -8,8 +8,8 @@ use super::{Images, Settings};
 use crate::data;
 use crate::error::{Error, Result};
 use crate::evaluate::{Model, PROTOCOLS, Protocol, Sight, extract};
+use crate::loader::Loader;
 use crate::progress::Progress;
-use crate::views::Loader;
 
 /// A bank of labelled images and others that are asked about, each at most as many as the diagnosis shows.
 pub(super) struct Transfer {

@@ -6,9 +6,10 @@ use tch::{Device, Kind, Tensor};
 use super::Labelled;
 use crate::encoders::{Encoder, Part};
 use crate::error::{Error, Result};
+use crate::loader::Loader;
+use crate::native::torch;
 use crate::nn::{Mode, Weights};
 use crate::progress::Progress;
-use crate::views::Loader;
 
 /// Pooled features, a stage at a time.
 #[derive(Debug, Clone)]
@@ -87,7 +88,7 @@ pub fn extract(
 
 fn values(x: &Tensor) -> Result<Vec<f32>> {
     let flat = x.to_device(Device::Cpu).to_kind(Kind::Float).contiguous().view(-1);
-    Ok(Vec::try_from(flat)?)
+    Vec::try_from(flat).map_err(torch)
 }
 
 fn not_finite(stage: &str, image: &str) -> Error {

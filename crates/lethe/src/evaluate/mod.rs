@@ -13,8 +13,8 @@ use tch::Device;
 
 use crate::error::{Error, Result};
 use crate::interrupt;
+use crate::loader::Loader;
 use crate::progress::Progress;
-use crate::views::Loader;
 
 pub use features::{Features, choose_stages, extract};
 pub use lethe_measures::knn::accuracy;

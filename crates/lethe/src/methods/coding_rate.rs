@@ -4,6 +4,7 @@
 use tch::{Kind, Tensor};
 
 use crate::error::Result;
+use crate::native::torch;
 use crate::nn::{matmul, unit_rows};
 
 /// R(Z) = 1/2 logdet(I + d/(m eps2) Z'Z) in nats, of the rows of `[m, d]` scaled to unit length. `eps2` is the
@@ -19,7 +20,7 @@ pub fn coding_rate(z: &Tensor, eps2: f64) -> Result<Tensor> {
 
 /// [`coding_rate`] of rows that keep their lengths.
 pub(super) fn coding_rate_as_is(z: &Tensor, eps2: f64) -> Result<Tensor> {
-    let (m, d) = z.size2()?;
+    let (m, d) = z.size2().map_err(torch)?;
     // Z'Z and ZZ' share their non-zero eigenvalues, so the smaller one has the same determinant.
     let gram = if d <= m { matmul(&z.tr(), z) } else { matmul(z, &z.tr()) };
     let identity = Tensor::eye(m.min(d), (z.kind(), z.device()));
@@ -60,6 +61,6 @@ pub fn pair_coding_rate_reduction(z1: &Tensor, z2: &Tensor, eps2: f64) -> Result
 /// Of a symmetric positive definite matrix. The status of the factorisation stays on the device: a failed one shows
 /// as NaN in the loss, which the loop looks at anyway.
 pub(super) fn logdet(matrix: &Tensor) -> Result<Tensor> {
-    let (lower, _status) = matrix.f_linalg_cholesky_ex(false, false)?;
+    let (lower, _status) = matrix.f_linalg_cholesky_ex(false, false).map_err(torch)?;
     Ok(2.0 * lower.diagonal(0, 0, 1).log().sum(None::<Kind>))
 }

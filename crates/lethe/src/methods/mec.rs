@@ -7,6 +7,7 @@ use tch::{Kind, Tensor};
 use super::{Entry, Loss, Method, Recipe, Views, from_settings, full_precision, heads, simsiam, teacher, to_settings};
 use crate::encoders::Part;
 use crate::error::Result;
+use crate::native::torch;
 use crate::nn::{Mode, Weights, matmul, unit_rows};
 use crate::rng::Rng;
 
@@ -82,7 +83,7 @@ impl Method for Mec {
         let (representations, projections) = heads::project_as_is(net, w, &views.inputs, mode);
         let predict = |z: &Tensor| full_precision(&heads::forward(w, "predictor", z, mode));
         let predictions: Vec<Tensor> = projections.iter().map(predict).collect();
-        let (m, d) = targets[0].size2()?;
+        let (m, d) = targets[0].size2().map_err(torch)?;
         let inverse_lambda = self.inverse_lambda(m, d, views.epoch);
         let total = -(code_length(&predictions[0], &targets[1], inverse_lambda)
             + code_length(&predictions[1], &targets[0], inverse_lambda))

@@ -9,6 +9,7 @@ use super::dino::{init_bottleneck, project};
 use super::{Entry, Loss, Method, Recipe, Views, from_settings, teacher, to_settings};
 use crate::encoders::Part;
 use crate::error::Result;
+use crate::native::torch;
 use crate::nn::{Mode, Weights, unit_rows};
 use crate::rng::Rng;
 
@@ -86,7 +87,7 @@ impl Method for SimDino {
 /// # Errors
 /// When libtorch cannot factor the Gram matrix.
 pub fn simdino(student: &[Tensor], teacher: &[Tensor], eps2: f64) -> Result<[Tensor; 2]> {
-    let (n, p) = student[0].size2()?;
+    let (n, p) = student[0].size2().map_err(torch)?;
     let student: Vec<Tensor> = student.iter().map(unit_rows).collect();
     let teacher: Vec<Tensor> = teacher.iter().map(unit_rows).collect();
     let mut cosines = Vec::new();

@@ -7,6 +7,7 @@ use super::{Entry, Loss, Method, Recipe, Views, expect_labels, from_settings, fu
 use crate::data::Dataset;
 use crate::encoders::Part;
 use crate::error::Result;
+use crate::native::torch;
 use crate::nn::{self, Mode, Weights};
 use crate::rng::Rng;
 
@@ -64,6 +65,6 @@ impl Method for Supervised {
 /// When a class is none of those that there are logits for.
 pub fn classification(logits: &[Tensor], labels: &Tensor) -> Result<Tensor> {
     let of_view = |logits: &Tensor| logits.f_cross_entropy_loss(labels, None::<&Tensor>, Reduction::Mean, -100, 0.0);
-    let of_views = logits.iter().map(of_view).collect::<std::result::Result<Vec<_>, _>>()?;
+    let of_views = logits.iter().map(of_view).collect::<std::result::Result<Vec<_>, _>>().map_err(torch)?;
     Ok(Tensor::stack(&of_views, 0).mean(None::<Kind>))
 }

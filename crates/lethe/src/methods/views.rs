@@ -3,7 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 use crate::cuda;
-use crate::views::Batch;
+use crate::loader::Batch;
 
 /// The views of `n` images.
 #[derive(Debug)]

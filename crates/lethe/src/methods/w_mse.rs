@@ -10,6 +10,7 @@ use crate::cuda;
 use crate::data::Dataset;
 use crate::encoders::Part;
 use crate::error::{Error, Result};
+use crate::native::torch;
 use crate::nn::{Mode, Weights, matmul};
 use crate::rng::{self, Purpose, Rng};
 
@@ -95,6 +96,6 @@ fn whitened(z: &Tensor) -> Result<Tensor> {
     let n = z.size()[0] as f64;
     let centred = z - z.mean_dim([0i64].as_slice(), true, None);
     let covariance = matmul(&centred.tr(), &centred) / (n - 1.0);
-    let (lower, _status) = covariance.f_linalg_cholesky_ex(false, false)?;
-    Ok(lower.f_linalg_solve_triangular(&centred.tr(), false, true, false)?.tr())
+    let (lower, _status) = covariance.f_linalg_cholesky_ex(false, false).map_err(torch)?;
+    Ok(lower.f_linalg_solve_triangular(&centred.tr(), false, true, false).map_err(torch)?.tr())
 }

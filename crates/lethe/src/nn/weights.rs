@@ -5,6 +5,7 @@ use rand_distr::{Distribution, Normal, Uniform};
 use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
+use crate::native::torch;
 use crate::rng::Rng;
 
 /// An ordered map of named tensors. In memory a *parameter* is a tensor that requires a gradient; running
@@ -130,7 +131,7 @@ impl Weights {
     /// `create_graph` keeps the gradients differentiable.
     pub fn gradients(&self, loss: &Tensor, create_graph: bool) -> Result<Gradients> {
         let parameters: Vec<&Tensor> = self.parameters().map(|(_, t)| t).collect();
-        let gradients = Tensor::f_run_backward(&[loss], &parameters, create_graph, create_graph)?;
+        let gradients = Tensor::f_run_backward(&[loss], &parameters, create_graph, create_graph).map_err(torch)?;
         Ok(gradients.into_iter().zip(&parameters).map(|(g, p)| if g.defined() { g } else { p.zeros_like() }).collect())
     }
 
@@ -158,7 +159,7 @@ impl Weights {
             return Ok(());
         }
         let finite: Vec<Tensor> = floats.iter().map(|(_, tensor)| tensor.isfinite().all()).collect();
-        let finite = Vec::<bool>::try_from(Tensor::stack(&finite, 0).to_device(Device::Cpu))?;
+        let finite = Vec::<bool>::try_from(Tensor::stack(&finite, 0).to_device(Device::Cpu)).map_err(torch)?;
         match floats.iter().zip(finite).find(|(_, finite)| !finite) {
             Some(((name, _), _)) => Err(Error::failed(format!("tensor {name} holds NaN or infinite numbers"))),
             None => Ok(()),

@@ -19,12 +19,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::Fault;
 use crate::diagnose::{Diagnosis, Estimate, Pooled};
 use crate::error::Result;
 use crate::files;
 use crate::run::MetricRow;
 use crate::undo::{EpochRow, Outcome, Seen, StepRow};
-use crate::views::BadSample;
 
 pub use gallery::Gallery;
 pub use page::{is_page, page};
@@ -60,7 +60,7 @@ pub struct ReportInput {
     pub before_after: Option<BeforeAfter>,
     /// `evaluation.json`.
     pub evaluation: Option<serde_json::Value>,
-    pub bad_samples: Vec<BadSample>,
+    pub bad_samples: Vec<Fault>,
     /// What the reader should know about this input ("the last line of ... is cut off").
     pub notes: Vec<String>,
     /// The files it was read from.

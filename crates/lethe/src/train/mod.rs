@@ -15,13 +15,14 @@ use crate::data::Dataset;
 use crate::encoders::{self, Part};
 use crate::error::Result;
 use crate::interrupt;
+use crate::loader::{Loader, LoaderSettings, Order};
 use crate::methods::{self, Loss, Views};
 use crate::nn::{DropPath, Gradients, Mode, Weights};
 use crate::optim::{self, WarmupCosine};
 use crate::progress::Progress;
 use crate::rng::Purpose;
 use crate::run::{IfThere, Metrics, RunFolder};
-use crate::views::{self, Loader, LoaderSettings, Normalize, Order};
+use crate::views::{self, Normalize};
 
 pub use collapse::{Collapse, is_collapsed, spread};
 use log::StepLog;

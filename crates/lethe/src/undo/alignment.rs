@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
+use crate::native::torch;
 
 /// How far the density p of n views is from the uniform u, in nats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -52,7 +53,7 @@ impl Divergence {
 /// # Errors
 /// When `loss` depends on no view.
 pub fn alignment(loss: &Tensor, early: &[Tensor], divergence: Divergence) -> Result<Tensor> {
-    let gradients = Tensor::f_run_backward(&[loss], early, true, true)?;
+    let gradients = Tensor::f_run_backward(&[loss], early, true, true).map_err(torch)?;
     let norms: Vec<Tensor> = gradients
         .iter()
         .filter(|gradient| gradient.defined())

@@ -12,6 +12,7 @@ use crate::cuda;
 use crate::encoders::Part;
 use crate::error::{Error, Result};
 use crate::methods::coding_rate::{coding_rate, compressed_rate, pair_coding_rate_reduction};
+use crate::native::torch;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -53,8 +54,8 @@ fn clusters(early: &[Tensor], net: &Part, k: usize, seed: u64) -> Result<Vec<Ten
     let device = early[0].device();
     let pooled: Vec<Tensor> = early.iter().map(|z| net.pool_input(&z.detach())).collect();
     let mean = Tensor::stack(&pooled, 0).mean_dim([0i64].as_slice(), false, Kind::Double).to_device(Device::Cpu);
-    let (n, c) = mean.size2()?;
-    let values = Vec::<f64>::try_from(mean.flatten(0, -1))?;
+    let (n, c) = mean.size2().map_err(torch)?;
+    let values = Vec::<f64>::try_from(mean.flatten(0, -1)).map_err(torch)?;
     let rows = Array2::from_shape_vec((n as usize, c as usize), values).expect("a value a cell");
     let found = kmeans(rows.view(), k, seed).map_err(|error| {
         Error::failed(format!("--groups {}: {error}", Groups::KMeans(k))).hint("ask for fewer clusters")

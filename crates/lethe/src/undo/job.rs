@@ -17,11 +17,12 @@ use crate::data::overlap;
 use crate::encoders::{self, Part};
 use crate::error::{At, Error, Exit, Result};
 use crate::evaluate::Sight;
+use crate::loader::{Loader, LoaderSettings, Order};
 use crate::methods::{self, Method, Views};
 use crate::nn::{Weights, is_buffer};
 use crate::rng::{self, Purpose};
 use crate::run::IfThere;
-use crate::views::{self, Loader, LoaderSettings, Normalize, Order};
+use crate::views::{self, Normalize};
 use crate::{config, data, files, interrupt, progress};
 
 /// What to repair, with what, and where to.

@@ -10,6 +10,7 @@ use super::hypergradient::norm;
 use super::repair::Step;
 use super::{Event, Watch};
 use crate::error::{Error, Result};
+use crate::native::torch;
 use crate::nn::Weights;
 use crate::run::Kind as RowKind;
 use crate::train::{Collapse, is_collapsed};
@@ -113,7 +114,8 @@ impl StepLog {
     /// What the pending rows say themselves.
     fn tell(&mut self, watch: Watch) -> Result<Option<Error>> {
         for (i, pending) in std::mem::take(&mut self.pending).into_iter().enumerate() {
-            let values = Vec::<f64>::try_from(pending.values.to_kind(Kind::Double).to_device(Device::Cpu))?;
+            let values =
+                Vec::<f64>::try_from(pending.values.to_kind(Kind::Double).to_device(Device::Cpu)).map_err(torch)?;
             let (spread, numbers) = values.split_last().expect("at least the spread");
             if let Some(k) = numbers.iter().position(|value| !value.is_finite()) {
                 let name = pending.names.get(k).unwrap_or(&"the gradient's norm");

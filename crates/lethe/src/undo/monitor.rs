@@ -12,11 +12,12 @@ use crate::diagnose::{Estimate, LEAST_IMAGES, alignment_distances, gaps};
 use crate::encoders::Encoder;
 use crate::error::{Error, Result};
 use crate::evaluate::{Features, extract};
+use crate::loader::{Loader, LoaderSettings, Order};
 use crate::nn::Weights;
 use crate::progress::Progress;
 use crate::rng::Purpose;
 use crate::run::Kind;
-use crate::views::{Augmentation, Loader, LoaderSettings, Order};
+use crate::views::Augmentation;
 
 /// Images a side that are looked at after every epoch; as many again at most, and others, for the table at the end.
 const EPOCH_IMAGES: usize = 256;

@@ -10,11 +10,12 @@ use lethe::diagnose::{
     self, Cell, Diagnosis, Images, Onset, Pooled, Sets, Settings, Subject, alignment_distances, gaps,
 };
 use lethe::encoders::{EncoderSpec, Part, Stem};
+use lethe::loader::{Loader, LoaderSettings, Order};
 use lethe::methods::{self, Views};
 use lethe::nn::Mode;
 use lethe::optim;
 use lethe::rng::{self, Purpose};
-use lethe::views::{self, Loader, LoaderSettings, Normalize, Order};
+use lethe::views::{self, Normalize};
 use ndarray::array;
 use rand::RngExt;
 use tch::{Device, Kind};

@@ -9,10 +9,11 @@ use lethe::data;
 use lethe::encoders::{EncoderSpec, Part, Stem};
 use lethe::evaluate::{self, Labelled, LinearProbe, LinearSettings, PROTOCOLS, accuracy, lbfgs};
 use lethe::feature_file;
+use lethe::loader::{Loader, LoaderSettings, Order};
 use lethe::nn::Mode;
 use lethe::progress::Progress;
 use lethe::rng::{self, Purpose};
-use lethe::views::{self, Augmentation, Loader, LoaderSettings, Normalize, Order};
+use lethe::views::{self, Augmentation, Normalize};
 use ndarray::{Array2, s};
 use tch::{Device, Kind, Tensor};
 

@@ -1,13 +1,14 @@
 //! The same numbers on a GPU as on the CPU. Where there is one: `cargo test -p lethe --test it gpu -- --ignored`.
 
 use lethe::encoders::{ENCODERS, Encoder, Part, Pool, Vit, VitShape};
+use lethe::loader::{Loader, LoaderSettings, Order};
 use lethe::methods::{self, METHODS, Views};
 use lethe::nn::{Mode, Weights};
 use lethe::optim::OPTIMIZERS;
 use lethe::rng::{Purpose, once};
 use lethe::undo::Settings;
 use lethe::undo::hypergradient::HYPERGRADIENTS;
-use lethe::views::{Loader, LoaderSettings, Normalize, Order, augmentation};
+use lethe::views::{Normalize, augmentation};
 use tch::{Device, Kind, Tensor};
 
 use crate::golden::assert_close;

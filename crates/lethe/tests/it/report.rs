@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use insta::assert_snapshot;
+use lethe::data::Fault;
 use lethe::diagnose::{
     Cell, CheckpointRow, Choice, Diagnosis, Earliest, Estimate, ImageScore, Judged, Membership, Onset, Side,
 };
 use lethe::report::{BeforeAfter, BeforeAfterRow, Better};
 use lethe::run::{Kind, MetricRow};
 use lethe::undo::StepRow;
-use lethe::views::BadSample;
 use serde_json::json;
 
 const STAGES: [&str; 5] = ["stem", "stage1", "stage2", "stage3", "stage4"];
@@ -222,7 +222,7 @@ fn fixture(folder: &Path) {
             row("coding rate R, stage4", 98.2, 104.9, "", Better::Neither),
         ],
     };
-    let bad = (0..3).map(|i| BadSample { name: format!("train/{EVIL}/{i}.jpg"), reason: "truncated JPEG".into() });
+    let bad = (0..3).map(|i| Fault { name: format!("train/{EVIL}/{i}.jpg"), reason: "truncated JPEG".into() });
     let config = format!(
         "# the run\nmethod = \"simclr\"\nencoder = \"resnet18-w16\"\ndata = \"cifar10@n=5000\"\nepochs = 100\nseed = 0\nlr = 0.06\n\n[method-settings]\ntemperature = 0.5\nnote = '''{EVIL}'''\n"
     );

@@ -835,7 +835,8 @@ mod switches {
 
     #[test]
     fn every_method_is_a_base_on_real_images() {
-        use lethe::views::{Loader, LoaderSettings, Normalize, Order, augmentation};
+        use lethe::loader::{Loader, LoaderSettings, Order};
+        use lethe::views::{Normalize, augmentation};
         let jpegs = crate::support::jpegs();
         let dataset = lethe::data::open(crate::support::text(&jpegs.join("train"))).unwrap();
         for entry in methods_for_parts() {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use image::RgbImage;
 use lethe::data::{self, Dataset, Fault};
+use lethe::loader::*;
 use lethe::nn::Weights;
 use lethe::rng::{self, Purpose, Rng};
 use lethe::views::*;

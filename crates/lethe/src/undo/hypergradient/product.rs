@@ -5,6 +5,7 @@ use tch::Tensor;
 
 use super::{Objective, gradient, norm};
 use crate::error::Result;
+use crate::native::torch;
 use crate::nn::{Gradients, Weights};
 
 /// How the product H v is taken, H the Hessian of the inner objective at a point.
@@ -51,7 +52,7 @@ impl Product {
                         slope.iter().zip(v).map(|(slope, v)| (slope * v).sum(slope.kind())).collect();
                     let along = Tensor::stack(&along, 0).sum(along[0].kind());
                     let parameters: Vec<&Tensor> = theta.parameters().map(|(_, t)| t).collect();
-                    let product = Tensor::f_run_backward(&[along], &parameters, true, false)?;
+                    let product = Tensor::f_run_backward(&[along], &parameters, true, false).map_err(torch)?;
                     let or_zeros = |(h, p): (Tensor, &&Tensor)| if h.defined() { h } else { p.zeros_like() };
                     Ok(product.into_iter().zip(&parameters).map(or_zeros).collect())
                 })

@@ -14,14 +14,13 @@ use image::RgbImage;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use super::{Augmentation, Scratch, View};
 use crate::cuda;
 use crate::data::{Dataset, Fault};
 use crate::error::{Error, Result};
 use crate::rng::{self, Purpose};
+use crate::views::{Augmentation, Scratch, View};
 use crate::{files, progress};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,13 +59,6 @@ impl Default for LoaderSettings {
             bad_budget: 0.001,
         }
     }
-}
-
-/// An image that could not be used.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct BadSample {
-    pub name: String,
-    pub reason: String,
 }
 
 /// The views of some images.
@@ -116,7 +108,7 @@ struct Shared {
     settings: LoaderSettings,
     pool: rayon::ThreadPool,
     /// By index, so that an image is listed once.
-    bad: Mutex<BTreeMap<usize, BadSample>>,
+    bad: Mutex<BTreeMap<usize, Fault>>,
     cache: Cache,
 }
 
@@ -175,7 +167,7 @@ impl Loader {
     }
 
     /// Every broken image met so far, sorted by name.
-    pub fn bad_samples(&self) -> Vec<BadSample> {
+    pub fn bad_samples(&self) -> Vec<Fault> {
         self.shared.bad_samples()
     }
 
@@ -313,12 +305,12 @@ impl Shared {
         )))
     }
 
-    fn record(&self, index: usize, Fault { name, reason }: Fault) {
-        self.bad.lock().expect("no holder panics").insert(index, BadSample { name, reason });
+    fn record(&self, index: usize, fault: Fault) {
+        self.bad.lock().expect("no holder panics").insert(index, fault);
     }
 
-    fn bad_samples(&self) -> Vec<BadSample> {
-        let mut samples: Vec<BadSample> = self.bad.lock().expect("no holder panics").values().cloned().collect();
+    fn bad_samples(&self) -> Vec<Fault> {
+        let mut samples: Vec<Fault> = self.bad.lock().expect("no holder panics").values().cloned().collect();
         samples.sort();
         samples
     }

@@ -71,15 +71,6 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// libtorch appends a C++ backtrace to its messages; only the first line is for people.
-impl From<tch::TchError> for Error {
-    fn from(error: tch::TchError) -> Self {
-        let text = error.to_string();
-        let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("unknown error");
-        Error::failed(format!("libtorch: {}", first.trim()))
-    }
-}
-
 /// Names the file in an input/output error.
 pub trait At<T> {
     fn at(self, path: &Path) -> Result<T>;
@@ -97,7 +88,8 @@ impl<T> At<T> for Result<T> {
     }
 }
 
-pub(crate) fn io_text(error: &std::io::Error) -> String {
+/// The message of an input/output error in plain words.
+pub fn io_text(error: &std::io::Error) -> String {
     use std::io::ErrorKind;
     match error.kind() {
         ErrorKind::NotFound => "no such file or folder".into(),

@@ -14,6 +14,8 @@ use std::hash::{Hash, Hasher};
 use std::path::Path;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 
 pub use subset::{part, sample};
@@ -50,7 +52,7 @@ pub trait Dataset: Send + Sync {
 }
 
 /// Why an image cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Fault {
     pub name: String,
     pub reason: String,

@@ -10,7 +10,6 @@ mod crop;
 mod flip;
 mod grayscale;
 mod lanes;
-pub mod loader;
 mod normalize;
 mod recipes;
 mod resize;
@@ -21,7 +20,6 @@ pub use color_jitter::{ColorJitter, Jitter, adjust_brightness, adjust_contrast, 
 pub use crop::{CropBox, RandomResizedCrop, resize_and_centre_crop, resized_crop};
 pub use flip::flip;
 pub use grayscale::grayscale;
-pub use loader::{BadSample, Batch, Epoch, Loader, LoaderSettings, Order};
 pub use normalize::{NORMALIZATIONS, Normalize};
 pub use recipes::{RECIPES, Recipe};
 pub use resize::Resizer;
