@@ -17,7 +17,6 @@ pub mod train; // the loop of pre-training
 pub mod evaluate; // features, k-NN, linear probe
 pub mod diagnose; // measures of every stage and checkpoint
 pub mod undo; // the Undoing Memorization Mechanism
-pub mod report; // the page
 pub mod cli; // one file a command; the only place that prints
 
 pub use lethe_data as data;

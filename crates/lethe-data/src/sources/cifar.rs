@@ -19,7 +19,22 @@ pub(super) const SOURCE: Source = Source {
         (path.is_file() && is_bin(path)) || (path.is_dir() && !training_files(path).is_empty())
     },
     open: |spec| Ok(Arc::new(Cifar::open(Path::new(spec))?)),
+    split: training_and_test,
 };
+
+/// Whether one is the training images and the other the test images of the same folder: their authors split them at random.
+fn training_and_test(first: &str, second: &str) -> bool {
+    let part = |spec: &str| -> Option<(PathBuf, bool)> {
+        let path = Path::new(spec);
+        if path.is_dir() {
+            return (!training_files(path).is_empty()).then(|| Some((path.canonicalize().ok()?, false)))?;
+        }
+        let test = matches!(path.file_name()?.to_str()?, "test_batch.bin" | "test.bin");
+        let known = test || is_training(path);
+        (path.is_file() && known).then(|| Some((path.canonicalize().ok()?.parent()?.to_owned(), test)))?
+    };
+    matches!((part(first), part(second)), (Some((one, a)), Some((other, b))) if one == other && a != b)
+}
 
 const SIDE: usize = 32;
 const PLANE: usize = SIDE * SIDE;
@@ -128,13 +143,15 @@ fn training_files(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let mut files: Vec<PathBuf> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            is_bin(path) && (name.starts_with("data_batch_") || name == "train.bin")
-        })
+        .filter(|path| is_training(path))
         .collect();
     files.sort();
     files
+}
+
+fn is_training(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    is_bin(path) && (name.starts_with("data_batch_") || name == "train.bin")
 }
 
 impl Dataset for Cifar {

@@ -15,6 +15,7 @@ pub(super) const SOURCE: Source = Source {
     example: "--data photos/train",
     recognises: |spec| Path::new(spec).is_dir(),
     open: |spec| Ok(Arc::new(Folder::open(Path::new(spec))?)),
+    split: |_, _| false,
 };
 
 const EXTENSIONS: &[&str] = &["jpg", "jpeg", "png", "webp", "bmp"];

@@ -8,6 +8,7 @@ pub mod folder;
 pub mod overlap;
 pub mod shapes;
 mod spec;
+mod split;
 mod subset;
 
 use std::hash::{Hash, Hasher};
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
+pub use split::is_random_split;
 pub use subset::{part, sample};
 
 /// Images by index, with or without labels.
@@ -65,6 +67,8 @@ pub struct Source {
     pub example: &'static str,
     recognises: fn(&str) -> bool,
     open: fn(&str) -> Result<Arc<dyn Dataset>>,
+    /// Whether two specifications of this kind are known to be a random split of one set.
+    split: fn(&str, &str) -> bool,
 }
 
 /// Every kind of data, the first that recognises a specification opens it.

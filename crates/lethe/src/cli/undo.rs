@@ -6,7 +6,9 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::report::{self, BeforeAfter};
+use lethe_diagnosis::cli::before_after;
+use lethe_diagnosis::report::{self, BeforeAfter};
+use lethe_diagnosis::words;
 use crate::run::IfThere;
 use crate::undo::alignment::Divergence;
 use crate::undo::groups::Groups;
@@ -236,8 +238,9 @@ fn print(outcome: &Outcome) -> Result<()> {
         table.add_row(["grad_norm".into(), format!("{:.4}", first.grad_norm), format!("{:.4}", last.grad_norm)]);
         super::print(&table.to_string())?;
     }
-    if let Some(before_after) = BeforeAfter::of(outcome) {
-        super::print(&super::before_after(&before_after.rows))?;
+    if let Some(repaired) = &outcome.repaired {
+        super::print(&before_after(&BeforeAfter::of(repaired).rows))?;
+        super::print(&words::repaired(repaired))?;
     }
     let kept = match outcome.kept_epoch {
         None => String::new(),

@@ -1,50 +1,37 @@
-//! The diagnosis: measures of every stage of every checkpoint, on training images and on unseen ones.
+//! The diagnosis of encoders: features of every stage of every checkpoint on training images and on unseen ones, handed to
+//! [`lethe_diagnosis`].
 
-mod choice;
-mod diagnosis;
-mod fisher;
-mod gap;
-mod memorised;
-mod onset;
-mod per_image;
-mod pooled;
-mod reference;
-mod side;
+mod blocks;
+mod extraction;
+mod gradient;
+mod losses;
 mod subject;
-mod summary;
 mod transfer;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use ndarray::Array3;
 use serde_json::json;
 use tch::Device;
 
-use lethe_measures::linear_cka;
+use lethe_diagnosis::{CheckpointFeatures, ControlFrom, ControlKind, CopiesFound, Relation, SideImages};
 
 use crate::data::{self, Dataset};
 use crate::error::{Error, Result};
-use crate::evaluate::{Model, Sight, accuracy};
+use crate::evaluate::{Model, Sight};
 use crate::interrupt;
 use crate::methods;
 use crate::progress::Progress;
 
-pub use choice::{Choice, Earliest, Judged};
-pub use diagnosis::{Cell, CheckpointRow, Diagnosis, Estimate, Membership, Side};
-pub use fisher::squares;
-pub use gap::{Gap, alignment_distances, gaps};
-pub use memorised::ImageScore;
-pub use onset::Onset;
-pub use pooled::{Pooled, Score, pool};
-pub use reference::AgainstReference;
+pub use blocks::{Written, write_features};
+pub use gradient::squares;
+pub use lethe_diagnosis::{Cell, Diagnosed, Diagnosis, LEAST_IMAGES, Pooled, Side, pool};
 pub use subject::{Subject, epoch_in_name};
 
-use fisher::Fisher;
-use memorised::Listed;
-use per_image::{DIFFERENCES, PerImage, TRANSFER};
-use side::{Answers, Shown, SideFeatures, answers, measure};
+use extraction::{Extracted, Shown};
+use gradient::Gradient;
+use losses::Losses;
 use transfer::Transfer;
 
 /// Images by the specification that opened them.
@@ -58,164 +45,220 @@ pub struct Images {
 pub struct Sets<'a> {
     /// Images they were trained on.
     pub train: &'a Images,
-    /// Images of the same kind that they have not seen.
+    /// Images that they have not seen.
     pub unseen: Option<&'a Images>,
     /// Labelled images of another kind: a bank, and those that are asked about.
     pub transfer: Option<[&'a Images; 2]>,
-}
-
-/// A diagnosis, and what several of them are pooled from.
-pub struct Diagnosed {
-    pub diagnosis: Diagnosis,
-    /// The epochs of the checkpoints and the memorisation gap of every image, `[stages, checkpoints, images]`.
-    pub gaps: Option<(Vec<f64>, Array3<f64>)>,
+    /// How the two sides were drawn.
+    pub relation: Relation,
 }
 
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The most images a side.
     pub images: usize,
+    /// Random views of every image, at least 2.
+    pub views: usize,
     pub eps2: f64,
+    /// How much worse than the best checkpoint "the earliest as good" may be, as a share of views retrieved.
+    pub margin: f64,
     pub seed: u64,
     /// What the checkpoints remember unless given.
     pub image_size: Option<u32>,
     pub normalize: Option<String>,
-    /// An encoder of the same stages that has not been trained on these images.
+    /// Whether an encoder that never saw the images is diagnosed too.
+    pub control: bool,
+    /// An encoder of the same stages that has not been trained on these images; it is the control.
     pub reference: Option<PathBuf>,
-    /// Recipe of the view pairs; the method's own unless given, SimCLR's of an unknown method.
+    /// Recipe of the views; the method's own unless given, SimCLR's of an unknown method.
     pub augmentation: Option<String>,
-    /// Pairs of views an image that the gap and membership are the means of, at least 1. All else sees the first one.
-    pub draws: u32,
-    /// Also take `fisher_trace`, which costs backward passes.
-    pub fisher: bool,
+    /// Also take the squared length of batch gradients, which costs backward passes.
+    pub gradients: bool,
+    /// How copies between the sides are looked for.
+    pub copies: Copies,
     pub batch_size: usize,
     pub threads: usize,
     pub device: Device,
 }
 
-/// [`Settings::draws`] unless told: they halve the gap's interval of one.
-pub const DRAWS: u32 = 4;
-
-/// The fewest images a side that say anything.
-pub const LEAST_IMAGES: usize = 20;
+/// [`Settings::views`] unless told.
+pub const VIEWS: usize = 10;
+/// [`Settings::margin`] unless told: 3 points.
+pub const MARGIN: f64 = 0.03;
 
 /// Diagnoses every stage of `subjects`, oldest first, on images they were trained on and, where given, on unseen ones.
 ///
-/// Both sides take the same number of images, as measures of different numbers of rows cannot be compared. View pairs
-/// are drawn once, and by other draws than those of a training with the same seed: all checkpoints see the same ones, and
-/// image i of both sides goes through the same draws.
+/// Both sides take the same number of images. Views are drawn once, and by other draws than those of a training with the
+/// same seed: all checkpoints see the same ones, and image i of both sides goes through the same draws.
 ///
 /// # Errors
 /// Those of the checkpoints and images; subjects with different encoders, or different memories of the images.
 pub fn diagnose(subjects: &[Subject], sets: &Sets, settings: &Settings) -> Result<Diagnosed> {
-    let train = sets.train;
-    let sides: Vec<&Images> = std::iter::once(train).chain(sets.unseen).collect();
-    let images = sides.iter().map(|side| side.dataset.len()).min().unwrap_or(0).min(settings.images);
-    if images < LEAST_IMAGES {
-        return Err(Error::usage(format!("{images} images a side are too few to diagnose, expected {LEAST_IMAGES}")));
-    }
-    let (first, sight) = check(subjects, train, settings)?;
+    let (first, sight) = check(subjects, sets.train, settings)?;
     let augmentation = augmentation(&first, settings)?;
-    let shown = sides
+    let Samples { sides: samples, copies, difference } = samples(sets, settings)?;
+    let shown = samples
         .iter()
-        .map(|side| {
-            let dataset = data::sample(Arc::clone(&side.dataset), images, settings.seed);
-            Shown::new(dataset, &sight, &augmentation, settings)
-        })
+        .map(|dataset| Shown::new(Arc::clone(dataset), &sight, &augmentation, settings))
         .collect::<Result<Vec<Shown>>>()?;
     let transfer = sets.transfer.map(|sets| Transfer::new(sets, &sight, settings)).transpose()?;
-    let fisher = settings.fisher.then(|| {
-        let dataset = data::sample(Arc::clone(&train.dataset), images, settings.seed);
-        Fisher::new(dataset, &sight, &augmentation, settings)
-    });
-    let mut fisher = fisher.transpose()?;
-    let same_classes = sides.iter().all(|side| side.dataset.classes() == train.dataset.classes());
+    let gradient = settings
+        .gradients
+        .then(|| Gradient::new(Arc::clone(&samples[0]), &sight, &augmentation, settings))
+        .transpose()?;
+    let losses = match samples.as_slice() {
+        [train, unseen] => Some(Losses::new([train, unseen], &sight, &augmentation, settings)?),
+        _ => None,
+    };
+    let mut shows = Shows { shown, transfer, gradient, losses, settings, progress: Progress::hidden() };
+    let control = control(subjects, &first, sets.unseen.is_some(), settings)?;
+    let reference = settings.reference.as_ref().map(|path| open_reference(path, &first, settings.device)).transpose()?;
+    let more = usize::from(matches!(control, Start::Fresh(_))) + usize::from(reference.is_some());
+    shows.progress =
+        Progress::new("diagnose", "images", (subjects.len() * shows.images_of(true) + more * shows.images_of(false)) as u64);
 
-    let mut diagnosis = Diagnosis {
-        lethe: env!("CARGO_PKG_VERSION").into(),
+    let describe = |dataset: &Arc<dyn Dataset>| SideImages {
+        names: (0..dataset.len()).map(|i| dataset.name(i)).collect(),
+        labels: dataset.labels().map(<[u32]>::to_vec),
+        classes: dataset.classes().to_vec(),
+        copies: None,
+    };
+    let boxed = |extracted: Extracted| Box::new(extracted) as Box<dyn CheckpointFeatures>;
+    let control = match (&reference, control) {
+        (Some(model), _) => ControlFrom::Reference(model.name.clone()),
+        (None, Start::First) => ControlFrom::Start,
+        (None, Start::Fresh(model)) => {
+            ControlFrom::Features(ControlKind::FreshEncoder, None, boxed(shows.features(&model, None)?))
+        }
+        (None, Start::Nowhere) => ControlFrom::Nowhere,
+    };
+    let reference = reference.map(|model| shows.features(&model, None)).transpose()?.map(boxed);
+    let subject = lethe_diagnosis::Subject {
         encoder: first.encoder.spec().name,
-        settings: resolved(&sides, sets.transfer, images, &sight, &augmentation, settings),
         stages: first.encoder.stages().iter().map(|stage| stage.name.clone()).collect(),
-        checkpoints: Vec::new(),
-        cells: Vec::new(),
-        onsets: Vec::new(),
-        choices: Vec::new(),
-        most_memorised: Vec::new(),
-        random_images: Vec::new(),
-        summary: String::new(),
+        settings: resolved(sets, samples[0].len(), &sight, &augmentation, settings),
+        train: describe(&samples[0]),
+        unseen: samples.get(1).map(describe).unwrap_or_default(),
+        relation: sets.relation,
+        copies,
+        difference,
+        control,
+        reference,
     };
-    let stages: Vec<usize> = (0..diagnosis.stages.len()).collect();
-    let models = subjects.len() + usize::from(settings.reference.is_some());
-    let beside = transfer.as_ref().map_or(0, Transfer::images) + fisher.as_ref().map_or(0, Fisher::images);
-    let progress = Progress::new(
-        "diagnose",
-        "images",
-        (models * shown.len() * (1 + settings.draws as usize) * images + subjects.len() * beside) as u64,
-    );
-    let features = |model: &Model| {
-        shown.iter().map(|shown| shown.features(model, &stages, &progress)).collect::<Result<Vec<SideFeatures>>>()
-    };
-    let reference = settings.reference.as_ref().map(|path| features(&reference::open(path, &first, settings.device)?));
-    let reference = reference.transpose()?;
-    let mut per_image = Vec::new();
-    let mut before: Option<Vec<SideFeatures>> = None;
-    for (checkpoint, subject) in subjects.iter().enumerate() {
+    let checkpoints = subjects.iter().map(|subject| {
         if let Some(stop) = interrupt::asked() {
             return Err(stop);
         }
         let model = subject.open(settings.device)?;
-        let features = features(&model)?;
-        let transferred = transfer.as_ref().map(|transfer| transfer.answers(&model, &stages, &progress)).transpose()?;
-        let traces = fisher.as_mut().map(|fisher| fisher.of(subject, &model, &progress)).transpose()?.flatten();
-        diagnosis.checkpoints.push(CheckpointRow { path: model.name.clone(), epoch: model.epoch });
-        for (stage, name) in diagnosis.stages.iter().enumerate() {
-            let place = format!("{}, {name}", model.name);
-            let mut asked = asked(&features, stage, same_classes, settings, &place);
-            let [train, unseen] = numbers(&features, stage, &asked, settings, &place)?;
-            let right = transferred.as_ref().map(|right| &right[stage]);
-            asked[1].extend(right.map(|right| (TRANSFER, right.clone())));
-            per_image.push(PerImage::of(&features, stage, &asked, settings));
-            diagnosis.cells.push(Cell {
-                checkpoint,
-                stage: name.clone(),
-                train: train.expect("the first side"),
-                unseen,
-                memorisation_gap: None,
-                gap_interval: None,
-                transfer: right.map(|right| accuracy(right)),
-                membership: told_apart(&features, stage),
-                cka_stage: stage.checked_sub(1).and_then(|earlier| cka((&features, stage), (&features, earlier))),
-                cka_checkpoint: before.as_ref().and_then(|before| cka((&features, stage), (before, stage))),
-                fisher_trace: traces.as_ref().map(|traces| traces[stage]),
-                reference: reference.as_deref().and_then(|reference| reference::compare(&features, reference, stage)),
-            });
+        shows.features(&model, Some(subject)).map(boxed)
+    });
+    let settings_of_numbers =
+        lethe_diagnosis::Settings { eps2: settings.eps2, margin: settings.margin, seed: settings.seed };
+    let diagnosed = lethe_diagnosis::diagnose(subject, checkpoints, &settings_of_numbers)?;
+    shows.progress.finish();
+    shows.shown.iter().for_each(Shown::say_bad_samples);
+    shows.transfer.iter().for_each(Transfer::say_bad_samples);
+    Ok(diagnosed)
+}
+
+/// The images of both sides.
+struct Samples {
+    sides: Vec<Arc<dyn Dataset>>,
+    copies: Option<CopiesFound>,
+    difference: Option<String>,
+}
+
+/// As many images of each side, drawn by the seed.
+fn samples(sets: &Sets, settings: &Settings) -> Result<Samples> {
+    let sides: Vec<&Images> = std::iter::once(sets.train).chain(sets.unseen).collect();
+    let images = sides.iter().map(|side| side.dataset.len()).min().unwrap_or(0).min(settings.images);
+    if images < LEAST_IMAGES {
+        return Err(Error::usage(format!("{images} images a side are too few to diagnose, expected {LEAST_IMAGES}")));
+    }
+    let sides = sides.iter().map(|side| data::sample(Arc::clone(&side.dataset), images, settings.seed)).collect();
+    Ok(Samples { sides, copies: None, difference: None })
+}
+
+/// How copies between the sides are looked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Copies {
+    /// Training images beyond those of the diagnosis that unseen images are compared with.
+    pub check: usize,
+    /// The most images that may be on both sides; 1 % of a side unless given.
+    pub allow: Option<usize>,
+}
+
+/// Everything that a checkpoint is shown.
+struct Shows<'a> {
+    shown: Vec<Shown>,
+    transfer: Option<Transfer>,
+    gradient: Option<Gradient>,
+    losses: Option<Losses>,
+    settings: &'a Settings,
+    progress: Progress,
+}
+
+impl Shows<'_> {
+    /// Images that pass through an encoder: a checkpoint, or a control of which features are enough.
+    fn images_of(&self, checkpoint: bool) -> usize {
+        let features: usize = self.shown.iter().map(Shown::images).sum();
+        let beside = self.transfer.as_ref().map_or(0, Transfer::images)
+            + self.gradient.as_ref().map_or(0, Gradient::images)
+            + self.losses.as_ref().map_or(0, Losses::images);
+        features + if checkpoint { beside } else { 0 }
+    }
+
+    /// The features of a model, and for a `subject` what needs more than features.
+    fn features(&mut self, model: &Model, subject: Option<&Subject>) -> Result<Extracted> {
+        let stages: Vec<usize> = (0..model.encoder.stages().len()).collect();
+        let sides = self
+            .shown
+            .iter()
+            .map(|shown| shown.features(model, &stages, &self.progress))
+            .collect::<Result<Vec<_>>>()?;
+        let mut extracted = Extracted::new(model, sides);
+        let Some(subject) = subject else { return Ok(extracted) };
+        extracted.answer(self.settings.device);
+        if let Some(transfer) = &self.transfer {
+            extracted.transfer = Some(transfer.answers(model, &stages, &self.progress)?);
         }
-        before = Some(features);
-    }
-    progress.finish();
-    if let (Some(own), Some(&last)) = (&before, stages.last()) {
-        let images = data::sample(Arc::clone(&train.dataset), images, settings.seed);
-        let listed = Listed::of(own, reference.as_deref(), last, images.as_ref(), settings.seed);
-        (diagnosis.most_memorised, diagnosis.random_images) = (listed.most, listed.random);
-    }
-    if sets.unseen.is_some() {
-        let differences: Vec<&[f64]> =
-            per_image.iter().map(|cell| cell.differences[DIFFERENCES[0]].as_slice()).collect();
-        for (cell, gap) in diagnosis.cells.iter_mut().zip(gaps(&differences, settings.seed)) {
-            (cell.memorisation_gap, cell.gap_interval) = (Some(gap.mean), Some([gap.low, gap.high]));
+        if let Some(gradient) = &mut self.gradient {
+            extracted.gradients = gradient.of(subject, model, &self.progress)?;
         }
+        if let Some(losses) = &self.losses {
+            extracted.losses = losses.of(subject, model, &self.progress)?;
+        }
+        Ok(extracted)
     }
-    let mut all_gaps = None;
-    if let Some(epochs) = per_image::epochs(&diagnosis.checkpoints) {
-        diagnosis.onsets = onset::find(&diagnosis.stages, &per_image, &epochs, settings.seed);
-        diagnosis.choices = choice::find(&diagnosis, &per_image, &epochs, settings.seed);
-        let gaps = per_image::stacked(&per_image, epochs.len(), |cell| cell.differences.get(DIFFERENCES[0]));
-        all_gaps = gaps.map(|gaps| (epochs, gaps));
+}
+
+/// Where the control of a diagnosis comes from, unless a reference is one.
+enum Start {
+    Nowhere,
+    /// The first subject is the untrained start of its run.
+    First,
+    Fresh(Model),
+}
+
+fn control(subjects: &[Subject], first: &Model, has_unseen: bool, settings: &Settings) -> Result<Start> {
+    if !has_unseen || !settings.control || settings.reference.is_some() {
+        return Ok(Start::Nowhere);
     }
-    diagnosis.summary = summary::summary(&diagnosis);
-    shown.iter().for_each(Shown::say_bad_samples);
-    transfer.iter().for_each(Transfer::say_bad_samples);
-    Ok(Diagnosed { diagnosis, gaps: all_gaps })
+    match subjects {
+        [Subject::Start(_), ..] => Ok(Start::First),
+        _ => Ok(Start::Fresh(Model::untrained(&first.encoder.spec(), settings.seed, settings.device)?)),
+    }
+}
+
+/// The reference, which must have the stages of `subject`.
+fn open_reference(path: &std::path::Path, subject: &Model, device: Device) -> Result<Model> {
+    let model = Model::open(path, device)?;
+    let (spec, expected) = (model.encoder.spec(), subject.encoder.spec());
+    if spec == expected {
+        return Ok(model);
+    }
+    Err(Error::usage(format!("--reference {} holds {spec}, the checkpoints {expected}", model.name))
+        .hint("name an encoder of the same kind, trained in the same way without these images"))
 }
 
 /// Opens every subject before the work begins: all must hold one encoder and remember the images alike. Gives the first
@@ -243,48 +286,6 @@ fn check(subjects: &[Subject], train: &Images, settings: &Settings) -> Result<(M
     first.ok_or_else(|| Error::usage("no checkpoint to diagnose"))
 }
 
-/// What the protocols answer about a stage, on training images and on unseen ones; these are asked about only where
-/// their classes are those of the training images.
-fn asked(
-    features: &[SideFeatures],
-    stage: usize,
-    same_classes: bool,
-    settings: &Settings,
-    place: &str,
-) -> [Answers; 2] {
-    let Some(bank) = features[0].plain.labelled(stage) else { return Default::default() };
-    let unseen = features.get(1).filter(|_| same_classes).and_then(|unseen| unseen.plain.labelled(stage));
-    answers(bank, unseen, settings.device, place)
-}
-
-/// The numbers of one stage on training images and on unseen ones.
-fn numbers(
-    features: &[SideFeatures],
-    stage: usize,
-    answers: &[Answers; 2],
-    settings: &Settings,
-    place: &str,
-) -> Result<[Option<Side>; 2]> {
-    let mut sides = [None, None];
-    for ((side, features), answers) in sides.iter_mut().zip(features).zip(answers) {
-        let accuracy = answers.iter().map(|(name, right)| ((*name).to_owned(), accuracy(right))).collect();
-        *side = Some(Side { accuracy, ..measure(features, stage, settings.eps2, place)? });
-    }
-    Ok(sides)
-}
-
-/// Of a stage's features of the training images with another's; nothing where all images are alike.
-fn cka((features, stage): (&[SideFeatures], usize), (others, other): (&[SideFeatures], usize)) -> Option<f64> {
-    let [own, other] = [(features, stage), (others, other)].map(|(sides, stage)| sides[0].plain_of(stage));
-    linear_cka(own.view(), other.view()).ok()
-}
-
-fn told_apart(features: &[SideFeatures], stage: usize) -> Option<Membership> {
-    let [train, unseen] = features else { return None };
-    let nearness = |side: &SideFeatures| side.distances(stage).iter().map(|distance| -distance).collect::<Vec<f64>>();
-    Membership::of(&nearness(train), &nearness(unseen))
-}
-
 fn augmentation(model: &Model, settings: &Settings) -> Result<String> {
     match (&settings.augmentation, &model.method) {
         (Some(name), _) => Ok(name.clone()),
@@ -294,26 +295,27 @@ fn augmentation(model: &Model, settings: &Settings) -> Result<String> {
 }
 
 fn resolved(
-    sides: &[&Images],
-    transfer: Option<[&Images; 2]>,
+    sets: &Sets,
     images: usize,
     sight: &Sight,
     augmentation: &str,
     settings: &Settings,
 ) -> IndexMap<String, serde_json::Value> {
     [
-        ("data", json!(sides[0].spec)),
-        ("unseen", json!(sides.get(1).map(|side| &side.spec))),
-        ("transfer", json!(transfer.map(|sets| sets.map(|set| &set.spec)))),
+        ("data", json!(sets.train.spec)),
+        ("unseen", json!(sets.unseen.map(|side| &side.spec))),
+        ("transfer", json!(sets.transfer.map(|sets| sets.map(|set| &set.spec)))),
         ("images", json!(images)),
+        ("views", json!(settings.views)),
         ("image_size", json!(sight.size)),
         ("normalize", json!(sight.normalize)),
+        ("control", json!(settings.control)),
         ("reference", json!(settings.reference.as_ref().map(|path| path.display().to_string()))),
         ("augmentation", json!(augmentation)),
-        ("draws", json!(settings.draws)),
-        ("fisher", json!(settings.fisher)),
+        ("gradients", json!(settings.gradients)),
         ("batch_size", json!(settings.batch_size)),
         ("eps2", json!(settings.eps2)),
+        ("margin", json!(settings.margin)),
         ("seed", json!(settings.seed)),
     ]
     .into_iter()

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::per_image::KNN;
-use super::side::plain;
+use lethe_diagnosis::KNN;
+
+use super::extraction::plain;
 use super::{Images, Settings};
 use crate::data;
 use crate::error::{Error, Result};

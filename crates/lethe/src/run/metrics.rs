@@ -3,41 +3,11 @@
 use std::fs::File;
 use std::io::Write;
 
-use indexmap::IndexMap;
-use serde::{Deserialize, Serialize};
+use lethe_diagnosis::records::{Kind, MetricRow};
 
 use super::{RunFolder, tensorboard::EventFile};
 use crate::error::{At, Error, Result};
 use crate::files;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// Means over the steps since the last row.
-    Step,
-    /// Means over the epoch.
-    Epoch,
-}
-
-/// One line of `metrics.jsonl`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct MetricRow {
-    pub kind: Kind,
-    /// Epochs begun, counted from 1.
-    pub epoch: u32,
-    /// Optimiser steps done.
-    pub step: u64,
-    pub loss: f64,
-    pub terms: IndexMap<String, f64>,
-    pub lr: f64,
-    /// Mean standard deviation of the unit-length projections times sqrt(p): 1 is healthy, 0 a collapse.
-    pub spread: f64,
-    pub images_per_s: f64,
-    /// Share of the time in which training waited for images.
-    pub data_wait: f64,
-    /// Since the start of the run, interruptions left out.
-    pub seconds: f64,
-}
 
 pub struct Metrics {
     file: File,

@@ -11,7 +11,8 @@ use crate::error::{At, Error, Result};
 use crate::files::{self, FolderLock};
 use crate::progress;
 
-pub use metrics::{Kind, MetricRow, Metrics};
+pub use lethe_diagnosis::records::{Kind, MetricRow};
+pub use metrics::Metrics;
 
 /// What to do with a run folder that is already there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

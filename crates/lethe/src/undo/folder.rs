@@ -6,11 +6,11 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
+use lethe_diagnosis::records::{Row, StepRow};
+use serde::Serialize;
 use tch::Device;
 
-use super::{EpochRow, Judge, Outcome, Reached, Snapshot, StepRow};
+use super::{Judge, Outcome, Reached, Snapshot};
 use crate::checkpoint::{self, Meta, State};
 use crate::error::{At, Error, Result};
 use crate::files::{self, FolderLock};
@@ -260,22 +260,4 @@ pub struct Saved {
     pub reached: Reached,
     pub judge: Option<Judge>,
     pub kept: Option<Snapshot>,
-}
-
-/// A line of `undo.jsonl`; its `kind` tells which.
-#[derive(Debug, Clone)]
-pub enum Row {
-    Epoch(EpochRow),
-    Step(StepRow),
-}
-
-impl<'de> Deserialize<'de> for Row {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        let value = serde_json::Value::deserialize(deserializer)?;
-        let row = match value["kind"].as_str() {
-            Some("epoch") => serde_json::from_value(value).map(Row::Epoch),
-            _ => serde_json::from_value(value).map(Row::Step),
-        };
-        row.map_err(D::Error::custom)
-    }
 }

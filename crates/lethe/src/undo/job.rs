@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use lethe_diagnosis::records::Repaired;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind};
 
 use super::folder::Saved;
-use super::monitor::{Changes, Monitor, Seen};
+use super::monitor::{Monitor, changes};
 use super::others::Given;
 use super::sitting::{Chosen, Sitting};
 use super::{Batches, Head, HeldOut, Settings, Snapshot, StepRow, Subject, UndoFolder, Undone, find, split, undo};
@@ -67,13 +68,9 @@ pub struct Outcome {
     /// Whether it ended before its time because the features went bad.
     #[serde(default)]
     pub stopped_early: bool,
-    /// With held-out images: the given encoder and the result, on images that chose nothing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub before: Option<Seen>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<Seen>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub changes: Option<Changes>,
+    /// With unseen images: the given encoder and the result, on images that chose nothing.
+    #[serde(flatten)]
+    pub repaired: Option<Repaired>,
 }
 
 /// Repairs as `job` says and writes its folder.
@@ -247,9 +244,11 @@ pub fn run(job: &Job) -> Result<Outcome> {
     };
     let table = monitors.as_ref().map(|(_, table)| table);
     let look = |weights: &Weights| table.map(|table| table.look(encoder.as_ref(), weights)).transpose();
-    let (before, after) = (look(subject.weights)?, look(&kept.weights)?);
-    let changes = before.as_ref().zip(after.as_ref());
-    let changes = changes.map(|(before, after)| Changes::of(before, after, settings.seed)).transpose()?;
+    let repaired = look(subject.weights)?.zip(look(&kept.weights)?).map(|(before, after)| {
+        let changes = changes(&before, &after)?;
+        Ok::<Repaired, Error>(Repaired { before: before.seen, after: after.seen, changes })
+    });
+    let repaired = repaired.transpose()?;
     let watched = monitors.iter().flat_map(|(each, last)| [each.unseen(), last.unseen()]);
     let others: Vec<&Loader> = others_loader.iter().chain(watched).collect();
     others.iter().for_each(|loader| loader.say_bad_samples());
@@ -264,9 +263,7 @@ pub fn run(job: &Job) -> Result<Outcome> {
         last: sitting.last.take(),
         kept_epoch,
         stopped_early,
-        before,
-        after,
-        changes,
+        repaired,
     };
     sitting.folder.end(&outcome)?;
     Ok(outcome)

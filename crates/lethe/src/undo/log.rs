@@ -2,8 +2,7 @@
 
 use std::time::Instant;
 
-use indexmap::IndexMap;
-use serde::{Deserialize, Serialize};
+use lethe_diagnosis::records::{Kind as RowKind, StepRow};
 use tch::{Device, Kind, Tensor};
 
 use super::hypergradient::norm;
@@ -12,33 +11,10 @@ use super::{Event, Watch};
 use crate::error::{Error, Result};
 use crate::native::torch;
 use crate::nn::Weights;
-use crate::run::Kind as RowKind;
 use crate::train::{Collapse, is_collapsed};
 
 /// Steps between two looks at the numbers; the device is waited for only then.
 const FLUSH_EVERY: usize = 10;
-
-/// A line of `undo.jsonl` about a step.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct StepRow {
-    pub kind: RowKind,
-    /// Steps done.
-    pub step: u64,
-    /// Epochs begun, counted from 1.
-    pub epoch: u32,
-    pub repair: String,
-    /// `ssl`, `inner` and `js` before the step, `outer` and `coding_rate_reduction` after the inner one; those that
-    /// the repair has.
-    #[serde(flatten)]
-    pub terms: IndexMap<String, f64>,
-    /// Joint norm of the gradients given to the optimiser.
-    pub grad_norm: f64,
-    pub lr: f64,
-    /// Compute so far, in [passes](super::repair::Forward::pass): counted, not timed.
-    pub passes: f64,
-    /// Since the start, when the step was handed to the device.
-    pub seconds: f64,
-}
 
 /// Numbers still on the device.
 struct Pending {

@@ -42,13 +42,13 @@ use crate::optim::{self, WarmupCosine};
 use crate::progress::Progress;
 
 use alignment::Divergence;
-pub use folder::{Row, UndoFolder};
+pub use folder::UndoFolder;
 use groups::Groups;
 use hypergradient::{InnerOptimizer, Product, Solver};
 pub use job::{Job, Outcome};
 use log::StepLog;
-pub use log::StepRow;
-pub use monitor::{ByImage, Changes, EpochRow, Judge, Monitor, Seen, Sides, Verdict, lost};
+pub use lethe_diagnosis::records::{BothSides, Changes, EpochRow, Repaired, Row, Seen, StepRow};
+pub use monitor::{Judge, Look, Monitor, Verdict, changes, lost};
 use outer::RateOf;
 pub use repair::{Batch, REPAIRS, Repair, Snapshot, find};
 use repair::{Forward, Start};

@@ -1,22 +1,25 @@
-//! A repair watched on held-out images, without labels: how much is memorised, and whether the features are still of use.
+//! A repair watched on unseen images, without labels: how much is memorised, and whether the features are still of use.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use lethe_measures::{membership, membership_change, pair_rates, view_retrieval};
-use ndarray::Array2;
+use lethe_diagnosis::LEAST_IMAGES;
+use lethe_diagnosis::records::{BothSides, Changes, Seen};
+use lethe_measures::{
+    Estimate, MeasureError, RetrievalHits, StageViews, ViewDistances, mean_change, memorisation_change, membership,
+    pair_rates,
+};
+use ndarray::ArrayView3;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{self, Dataset};
-use crate::diagnose::{Estimate, LEAST_IMAGES, alignment_distances, gaps};
 use crate::encoders::Encoder;
 use crate::error::{Error, Result};
-use crate::evaluate::{Features, extract};
+use crate::evaluate::extract;
 use crate::loader::{Loader, LoaderSettings, Order};
 use crate::nn::Weights;
 use crate::progress::Progress;
 use crate::rng::Purpose;
-use crate::run::Kind;
 use crate::views::Augmentation;
 
 /// Images a side that are looked at after every epoch; as many again at most, and others, for the table at the end.
@@ -30,92 +33,32 @@ const LEAST_FOUND: f64 = 10.0;
 /// Epochs in a row that end a repair.
 const PATIENCE: u32 = 2;
 
-/// The last stage of an encoder, on two deterministic views of training images and of unseen ones.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Seen {
-    /// Images a side.
-    pub images: usize,
-    /// Mean alignment distance of view pairs on unseen images minus that on training images.
-    pub memorisation_gap: f64,
-    /// Of telling training images from unseen ones by how near their views lie.
-    pub membership_auc: f64,
-    /// dR with the two views of an image as a group.
-    pub coding_rate_reduction: Sides,
-    /// Share of unseen images whose other view is the nearest of all.
-    pub view_retrieval: f64,
-    #[serde(skip)]
-    pub by_image: ByImage,
-}
-
-/// What was seen of every image.
-#[derive(Debug, Clone, Default)]
-pub struct ByImage {
-    /// Alignment distances of the view pairs of training images and of unseen ones.
-    pub train: Vec<f64>,
-    pub unseen: Vec<f64>,
-    /// View retrieval of the unseen ones.
-    pub retrieved: Vec<f64>,
-}
-
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct Sides {
-    pub train: f64,
-    pub unseen: f64,
-}
-
-/// What a repair has changed, after less before, with 95 % intervals: the images are drawn, the two encoders given.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Changes {
-    pub memorisation_gap: Estimate,
-    pub membership_auc: Estimate,
-    pub view_retrieval: Estimate,
-}
-
-impl Changes {
-    /// Of the same images, `before` and `after`.
-    ///
-    /// # Errors
-    /// Distances that are not numbers.
-    pub fn of(before: &Seen, after: &Seen, seed: u64) -> Result<Self> {
-        let (before, after) = (&before.by_image, &after.by_image);
-        let minus = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a - b).collect::<Vec<f64>>();
-        let paired = |a: &[f64], b: &[f64]| Estimate::from(gaps(&[minus(a, b)], seed)[0]);
-        let gap = |side: &ByImage| minus(&side.unseen, &side.train);
-        let scores = |side: &ByImage| [&side.train, &side.unseen].map(|distances| near(distances));
-        let (old, new) = (scores(before), scores(after));
-        let auc = membership_change(old.each_ref().map(|s| &s[..]), new.each_ref().map(|s| &s[..]));
-        Ok(Self {
-            memorisation_gap: paired(&gap(after), &gap(before)),
-            membership_auc: auc.map_err(measured)?.into(),
-            view_retrieval: paired(&after.retrieved, &before.retrieved),
-        })
-    }
-}
-
-/// Scores of membership: the nearer the views, the higher.
-fn near(distances: &[f64]) -> Vec<f64> {
-    distances.iter().map(|distance| -distance).collect()
-}
-
-fn measured(error: lethe_measures::MeasureError) -> Error {
-    Error::failed(format!("watching the repair: {error}"))
-}
-
-/// A line of `undo.jsonl` about an epoch.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct EpochRow {
-    pub kind: Kind,
-    /// Epochs done; 0 for the given checkpoint.
-    pub epoch: u32,
-    pub step: u64,
-    pub repair: String,
-    pub passes: f64,
-    #[serde(flatten)]
+/// What was seen of the last stage of an encoder, and the numbers of single images behind it.
+pub struct Look {
     pub seen: Seen,
-    /// View retrieval of the given checkpoint minus that now.
-    pub view_retrieval_lost: Estimate,
-    /// Whether these weights are the best so far.
-    pub kept: bool,
+    distances: ViewDistances,
+    retrieval: RetrievalHits,
+}
+
+/// What a repair has changed, after minus before, with 95 % intervals: the images are drawn, the two encoders given.
+///
+/// # Errors
+/// Looks at other images.
+pub fn changes(before: &Look, after: &Look) -> Result<Changes> {
+    let found = memorisation_change(&before.distances, &after.distances, true).map_err(measured)?;
+    let view_retrieval = mean_change(&before.retrieval.unseen, &after.retrieval.unseen).map_err(measured)?;
+    Ok(Changes {
+        membership: found.membership,
+        memorisation_gap: found.memorisation_gap,
+        relative_gap: found.relative_gap,
+        d_train: found.d_train,
+        d_unseen: found.d_unseen,
+        view_retrieval,
+    })
+}
+
+fn measured(error: MeasureError) -> Error {
+    Error::failed(format!("watching the repair: {error}"))
 }
 
 /// Shows the same images to any weights.
@@ -164,35 +107,42 @@ impl Monitor {
 
     /// # Errors
     /// Those of the images; features that are not finite or all 0.
-    pub fn look(&self, encoder: &dyn Encoder, w: &Weights) -> Result<Seen> {
+    pub fn look(&self, encoder: &dyn Encoder, w: &Weights) -> Result<Look> {
         let last = encoder.stages().len() - 1;
-        let side = |loader| -> Result<(Features, Vec<f64>, Array2<f64>)> {
-            let features = extract(encoder, w, loader, 0, &[last], &Progress::hidden())?;
-            let distances = alignment_distances(features.view(0, 0), features.view(0, 1));
-            let pairs = features.stages[0].1.mapv(f64::from);
-            Ok((features, distances, pairs))
+        let side = |loader| extract(encoder, w, loader, 0, &[last], &Progress::hidden());
+        let (train, unseen) = (side(&self.train)?, side(&self.unseen)?);
+        let images = train.images;
+        let [train, unseen] = [train, unseen].map(|mut side| side.stages.swap_remove(0).1);
+        let views = [&train, &unseen].map(|rows| -> ArrayView3<f32> {
+            rows.view().into_shape_with_order((2, images, rows.ncols())).expect("two views of every image")
+        });
+        let views = StageViews::new(views[0], views[1]).map_err(measured)?;
+        let (distances, retrieval) = (views.distances(), views.retrieval(0));
+        let rate = |pairs: &ndarray::Array2<f32>| -> Result<f64> {
+            Ok(pair_rates(pairs.mapv(f64::from).view(), self.eps2).map_err(measured)?.coding_rate_reduction())
         };
-        let ((features, of_train, train), (_, of_unseen, unseen)) = (side(&self.train)?, side(&self.unseen)?);
-        let rate = |pairs: &Array2<f64>| pair_rates(pairs.view(), self.eps2).map_err(measured);
-        let retrieved = view_retrieval(unseen.view()).map_err(measured)?;
-        Ok(Seen {
-            images: features.images,
-            memorisation_gap: mean(&of_unseen) - mean(&of_train),
-            membership_auc: membership(&near(&of_train), &near(&of_unseen)).map_err(measured)?.auc,
-            coding_rate_reduction: Sides {
-                train: rate(&train)?.coding_rate_reduction(),
-                unseen: rate(&unseen)?.coding_rate_reduction(),
-            },
-            view_retrieval: mean(&retrieved),
-            by_image: ByImage { train: of_train, unseen: of_unseen, retrieved },
-        })
+        let near = |distances: &[f64]| distances.iter().map(|distance| -distance).collect::<Vec<f64>>();
+        let told = membership(&near(&distances.train), &near(&distances.unseen), true).map_err(measured)?;
+        let (d_train, d_unseen) = (mean(&distances.train), mean(&distances.unseen));
+        let gap = d_unseen - d_train;
+        let seen = Seen {
+            images,
+            membership: told.auc.value,
+            memorisation_gap: gap,
+            relative_gap: if distances.between > 0.0 { gap / distances.between } else { 0.0 },
+            d_train,
+            d_unseen,
+            coding_rate_reduction: BothSides { train: rate(&train)?, unseen: rate(&unseen)? },
+            view_retrieval: mean(&retrieval.unseen),
+        };
+        Ok(Look { seen, distances, retrieval })
     }
 }
 
 /// How much view retrieval `now` has lost against `base`, with three standard errors of the mean of the images'
 /// differences to either side.
-pub fn lost(base: &Seen, now: &Seen) -> Estimate {
-    let (base, now) = (&base.by_image.retrieved, &now.by_image.retrieved);
+pub fn lost(base: &Look, now: &Look) -> Estimate {
+    let (base, now) = (&base.retrieval.unseen, &now.retrieval.unseen);
     let differences: Vec<f64> = base.iter().zip(now).map(|(base, now)| base - now).collect();
     let value = mean(&differences);
     let n = differences.len() as f64;
@@ -207,8 +157,8 @@ fn mean(values: &[f64]) -> f64 {
 
 /// Chooses the epoch to keep, and when to stop; docs/decisions/0009 argues it.
 ///
-/// Kept is the epoch with the smallest memorisation gap among those whose view retrieval on unseen images is not
-/// measurably below that of the given checkpoint, which is among them. A repair ends after two epochs in a row that are
+/// Kept is the epoch with the smallest relative gap among those whose view retrieval on unseen images is not measurably below
+/// that of the given checkpoint, which is among them. What a repair has achieved is judged by membership, on other images. A repair ends after two epochs in a row that are
 /// measurably below and no better than the one before: one that recovers goes on. Where the given checkpoint finds so few
 /// views that nothing could be measured, the last epoch is kept, as without held-out images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -230,16 +180,17 @@ pub struct Verdict {
 }
 
 impl Judge {
-    pub fn new(base: &Seen) -> Self {
-        let blind = base.by_image.retrieved.iter().sum::<f64>() < LEAST_FOUND;
-        Self { kept: 0, blind, gap: base.memorisation_gap, before: base.view_retrieval, falling: 0 }
+    pub fn new(base: &Look) -> Self {
+        let blind = base.retrieval.unseen.iter().sum::<f64>() < LEAST_FOUND;
+        Self { kept: 0, blind, gap: base.seen.relative_gap, before: base.seen.view_retrieval, falling: 0 }
     }
 
-    pub fn hear(&mut self, epoch: u32, seen: &Seen, lost: &Estimate) -> Verdict {
+    pub fn hear(&mut self, epoch: u32, look: &Look, lost: &Estimate) -> Verdict {
+        let seen = &look.seen;
         let worse = !self.blind && lost.low > 0.0;
-        let keep = self.blind || (!worse && seen.memorisation_gap < self.gap);
+        let keep = self.blind || (!worse && seen.relative_gap < self.gap);
         if keep {
-            (self.kept, self.gap) = (epoch, seen.memorisation_gap);
+            (self.kept, self.gap) = (epoch, seen.relative_gap);
         }
         self.falling = if worse && seen.view_retrieval <= self.before { self.falling + 1 } else { 0 };
         self.before = seen.view_retrieval;

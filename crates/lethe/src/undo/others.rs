@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Settings;
-use crate::diagnose::Diagnosis;
+use lethe_diagnosis::Diagnosis;
 use crate::error::{At, Error, Result};
 use crate::run::RunFolder;
 

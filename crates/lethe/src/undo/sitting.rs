@@ -3,13 +3,15 @@
 
 use std::ops::ControlFlow;
 
-use super::monitor::{EpochRow, Judge, Monitor, Seen, Verdict, lost};
-use super::{EpochEnd, Event, Snapshot, StepRow, UndoFolder};
+use lethe_diagnosis::records::{EpochRow, Kind, Seen, StepRow};
+use lethe_measures::Estimate;
+
+use super::monitor::{Judge, Look, Monitor, Verdict, lost};
+use super::{EpochEnd, Event, Snapshot, UndoFolder};
 use crate::encoders::Encoder;
 use crate::error::Result;
 use crate::nn::Weights;
 use crate::progress;
-use crate::run::Kind;
 
 pub(super) struct Sitting<'a> {
     pub(super) folder: UndoFolder,
@@ -23,7 +25,7 @@ pub(super) struct Sitting<'a> {
 /// With held-out images.
 struct Watched<'a> {
     monitor: &'a Monitor,
-    base: Seen,
+    base: Look,
     judge: Judge,
     kept: Option<Snapshot>,
     stopped: bool,
@@ -55,8 +57,8 @@ impl<'a> Sitting<'a> {
             Some(monitor) => {
                 let seen = monitor.look(encoder, base)?;
                 if is_new {
-                    let start = EpochRow::new(repair, (0, 0, 0.0), seen.clone(), lost(&seen, &seen), true);
-                    say(&start, &seen, &mut |text| progress::say(text));
+                    let start = row(repair, (0, 0, 0.0), &seen, lost(&seen, &seen), true);
+                    say(&start, &seen.seen, &mut |text| progress::say(text));
                     folder.record(&start)?;
                 }
                 let judge = judge.unwrap_or_else(|| Judge::new(&seen));
@@ -92,8 +94,8 @@ impl<'a> Sitting<'a> {
             if keep {
                 watched.kept = Some(Snapshot { weights: end.now.weights.frozen(), head: end.now.head.frozen() });
             }
-            let row = EpochRow::new(self.repair, (end.epoch, end.reached.step, end.passes), seen, lost, keep);
-            say(&row, &watched.base, &mut |text| end.progress.say(text));
+            let row = row(self.repair, (end.epoch, end.reached.step, end.passes), &seen, lost, keep);
+            say(&row, &watched.base.seen, &mut |text| end.progress.say(text));
             self.folder.record(&row)?;
             if stop {
                 watched.stopped = true;
@@ -115,26 +117,26 @@ impl<'a> Sitting<'a> {
     }
 }
 
-impl EpochRow {
-    fn new(
-        repair: &'static str,
-        (epoch, step, passes): (u32, u64, f64),
-        seen: Seen,
-        view_retrieval_lost: crate::diagnose::Estimate,
-        kept: bool,
-    ) -> Self {
-        Self { kind: Kind::Epoch, epoch, step, repair: repair.into(), passes, seen, view_retrieval_lost, kept }
-    }
+fn row(
+    repair: &str,
+    (epoch, step, passes): (u32, u64, f64),
+    look: &Look,
+    view_retrieval_lost: Estimate,
+    kept: bool,
+) -> EpochRow {
+    let (repair, seen) = (repair.to_owned(), look.seen.clone());
+    EpochRow { kind: Kind::Epoch, epoch, step, repair, passes, seen, view_retrieval_lost, kept }
 }
 
 fn say(row: &EpochRow, base: &Seen, to: &mut dyn FnMut(&str)) {
-    let Seen { memorisation_gap: gap, coding_rate_reduction: dr, view_retrieval, .. } = &row.seen;
+    let Seen { membership, relative_gap, coding_rate_reduction: rate, view_retrieval, .. } = &row.seen;
     let epoch = if row.epoch == 0 { "before".into() } else { format!("after epoch {}", row.epoch) };
     to(&format!(
-        "{epoch}: gap {gap:.4} ({:+.4}), dR by pair {:.3} on training and {:.3} on unseen images, view retrieval {:.3}{}",
-        gap - base.memorisation_gap,
-        dr.train,
-        dr.unseen,
+        "{epoch}: membership {membership:.3} ({:+.3}), relative gap {relative_gap:.3}, dR by pair {:.3} on training and {:.3} on \
+         unseen images, view retrieval {:.3}{}",
+        membership - base.membership,
+        rate.train,
+        rate.unseen,
         view_retrieval,
         if row.kept { ", kept" } else { "" }
     ));

@@ -29,9 +29,22 @@ pub(super) const SOURCE: Source = Source {
     kind: "shapes",
     takes: "nothing: it is generated; n, size, spurious, seed, split=train|test, label may be set",
     example: "--data shapes:n=2000,size=32,spurious=0.9,seed=1 --unseen shapes:n=1000,split=test",
-    recognises: |spec| spec == "shapes" || spec.starts_with("shapes:"),
+    recognises: is_shapes,
     open: |spec| Ok(Arc::new(Shapes::new(ShapesSettings::parse(spec)?)?)),
+    split: other_draws,
 };
+
+fn is_shapes(spec: &str) -> bool {
+    spec == "shapes" || spec.starts_with("shapes:")
+}
+
+/// Whether both are images of the same laws in other draws.
+fn other_draws(first: &str, second: &str) -> bool {
+    let parsed = |spec: &str| ShapesSettings::parse(spec).ok().filter(|_| is_shapes(spec));
+    let (Some(first), Some(second)) = (parsed(first), parsed(second)) else { return false };
+    let same_laws = ShapesSettings { n: second.n, seed: second.seed, split: second.split, ..first } == second;
+    same_laws && (first.seed, first.split) != (second.seed, second.split)
+}
 
 pub const SHAPES: [&str; 10] =
     ["circle", "square", "triangle", "star", "cross", "ring", "crescent", "heart", "bar", "half"];

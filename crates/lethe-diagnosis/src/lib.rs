@@ -1,0 +1,37 @@
+//! Says from features where, since when and how strongly an encoder has memorised its training images. This crate needs no
+//! libtorch: features come from any framework.
+//!
+//! [`diagnose()`] takes the features of checkpoints, stages and two sides of images, and gives a [`Diagnosis`]: numbers,
+//! typed [`Findings`], and what was found in [`words`]. [`report`] makes a page of it.
+
+pub mod records; // lines of the files of a training and a repair
+pub mod features; // what a diagnosis is made from
+mod reference; // beside an encoder that never saw the images
+mod onset; // since when
+mod per_image; // numbers of single images
+mod numbers; // measures of a stage
+mod images; // which images
+mod choice; // which checkpoint
+mod diagnosis; // the content of diagnosis.json
+pub mod findings; // typed answers
+pub mod words; // findings in sentences
+mod diagnose; // from features to a diagnosis
+pub mod feature_files; // from files of any tool
+mod pooled; // several runs together
+pub mod report; // the page
+#[cfg(feature = "cli")]
+pub mod cli; // the commands that need no tensor
+
+pub use choice::{Choice, Earliest, Judged};
+pub use diagnose::{ControlFrom, Diagnosed, LEAST_IMAGES, Settings, Subject, diagnose};
+pub use diagnosis::{
+    Cell, CheckpointRow, Control, ControlKind, CopiesFound, Diagnosis, LossGap, Relation, Side, Sides,
+};
+pub use features::{CheckpointFeatures, Extra, SideFeatures, SideImages, StageFeatures};
+pub use findings::Findings;
+pub use images::{ImageScore, ImageScores};
+pub use lethe_measures::{Estimate, Memorisation};
+pub use onset::Onset;
+pub use per_image::{KNN, MEMORISATION_GAP, TRANSFER, VIEW_RETRIEVAL};
+pub use pooled::{Pooled, Score, pool};
+pub use reference::AgainstReference;

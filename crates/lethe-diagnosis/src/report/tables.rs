@@ -1,0 +1,249 @@
+//! The tables of a diagnosis, and of several together.
+
+use lethe_measures::Estimate;
+use maud::{Markup, html};
+
+use super::charts::checkpoints;
+use super::definitions::{criterion_name, definition};
+use super::numbers::{in_table, short, signed};
+use crate::diagnosis::{Cell, Diagnosis};
+use crate::words::answers;
+use crate::{Onset, Pooled};
+
+const NOTHING: &str = "–";
+
+/// A measure's name as a link to its definition; a name without one as it stands.
+pub(super) fn link(key: &str, name: &str) -> Markup {
+    match definition(key) {
+        Some(known) => html! { a href=(format!("#def-{}", known.key)) { (name) } },
+        None => html! { (name) },
+    }
+}
+
+fn scrolled(about: &str, head: &Markup, rows: &Markup) -> Markup {
+    html! {
+        div.scroll tabindex="0" role="region" aria-label=(about) { table { thead { tr { (head) } } tbody { (rows) } } }
+    }
+}
+
+fn or_nothing(estimate: Option<Estimate>) -> String {
+    estimate.map_or(NOTHING.into(), in_table)
+}
+
+/// What every criterion keeps, and what that misses by all that labels tell.
+pub(super) fn choices(d: &Diagnosis) -> Option<Markup> {
+    let (axis, names) = checkpoints(d);
+    let mut truths: Vec<&str> = Vec::new();
+    for truth in d.choices.iter().flat_map(|choice| choice.judged.keys()) {
+        if !truths.contains(&truth.as_str()) {
+            truths.push(truth);
+        }
+    }
+    let head = html! {
+        th { "criterion" } th.words { "needs labels" } th { "best " (axis) } th.words { "best stage" } th { "earliest as good" }
+        th { "how much worse" } th { "gap spared" }
+    };
+    let rows = html! { @for choice in &d.choices { @let earliest = choice.earliest.as_ref(); tr {
+        th { (link(&choice.criterion, &criterion_name(&choice.criterion))) }
+        td.words { (if choice.needs_labels { "yes" } else { "no" }) }
+        td { (names[choice.checkpoint]) }
+        td.words { (choice.stage.as_deref().unwrap_or(NOTHING)) }
+        td { (earliest.map_or(NOTHING, |earliest| &names[earliest.checkpoint])) }
+        td { (or_nothing(earliest.map(|earliest| earliest.loss))) }
+        td { (or_nothing(earliest.and_then(|earliest| earliest.spared))) }
+    } } };
+    (!d.choices.is_empty()).then(|| html! {
+        p {
+            "What each criterion keeps by the last stage, on unseen images. The untrained start is no candidate. "
+            b { "Earliest as good" } ": the first checkpoint that is shown to be at most the margin worse than the best, how much worse it \
+             is, and by how much its memorisation gap is smaller. In brackets 95\u{a0}% intervals."
+        }
+        (scrolled("Which checkpoint each criterion keeps", &head, &rows))
+        @for truth in &truths {
+            h3 { "Judged by " (link(truth, &criterion_name(truth))) }
+            p { "Epochs from the checkpoint that is best by it, negative where too early, and accuracy lost there. This takes labels." }
+            (misses(d, truth))
+        }
+    })
+}
+
+/// How far every criterion misses what an accuracy finds best.
+fn misses(d: &Diagnosis, truth: &str) -> Markup {
+    let head = html! {
+        th { "criterion" } th { "epochs off" } th { "accuracy lost" } th { (link("kendall", "Kendall's tau")) }
+    };
+    let judged = d.choices.iter().filter_map(|choice| Some((choice, choice.judged.get(truth)?)));
+    scrolled(
+        "Misses",
+        &head,
+        &html! { @for (choice, judged) in judged { tr {
+            th { (link(&choice.criterion, &criterion_name(&choice.criterion))) }
+            td { (format!("{:+.0}", judged.epochs).replace('-', "−")) }
+            td { (in_table(judged.regret)) }
+            td { (or_nothing(judged.kendall)) }
+        } } },
+    )
+}
+
+/// Every onset.
+pub(super) fn onsets(d: &Diagnosis) -> Option<Markup> {
+    let asked = d.checkpoints.len() > 1
+        && d.checkpoints.iter().all(|row| row.epoch.is_some())
+        && d.sides.is_some();
+    asked.then(|| html! {
+        p {
+            (link("onset", "Onset")) ": since when training and unseen images differ, for every difference and stage in which one is seen. p is \
+             of a curve that does not rise at all, over all stages together. A stage that is missing here has none."
+        }
+        (onset_table("Onsets", &d.onsets))
+    })
+}
+
+fn onset_table(about: &str, onsets: &[Onset]) -> Markup {
+    let head = html! {
+        th { "difference" } th.words { "stage" } th { "after epoch" } th { "95\u{a0}% interval" } th.words { "abrupt" } th { "rise" } th { "p" }
+    };
+    if onsets.is_empty() {
+        return html! { p { b { "None seen." } } };
+    }
+    scrolled(
+        about,
+        &head,
+        &html! { @for onset in onsets { tr {
+            th { (link(&onset.of, &criterion_name(&onset.of))) }
+            td.words { (onset.stage) }
+            td { (format!("{:.0}", onset.epoch.value)) }
+            td { (format!("{:.0} to {:.0}", onset.epoch.low, onset.epoch.high)) }
+            td.words { (if onset.abrupt { "yes" } else { "no" }) }
+            td { (in_table(onset.rise)) }
+            td { (short(onset.p)) }
+        } } },
+    )
+}
+
+/// The numbers of memorisation at the last checkpoint, and the membership of the control.
+pub(super) fn memorisation(d: &Diagnosis) -> Option<Markup> {
+    let rows = at_last(d, |cell| Some((cell.memorisation.as_ref()?, cell.membership_above_control)));
+    let (axis, names) = checkpoints(d);
+    let last = names.last()?;
+    let control = |stage: &String| {
+        let at = d.stages.iter().position(|name| name == stage)?;
+        Some(d.control.as_ref()?.stages.get(at)?.membership)
+    };
+    (!rows.is_empty()).then(|| html! {
+        p {
+            "How training images are told from unseen ones at " (axis) " " (last) ", by how close the views of an image lie. An AUC of \
+             0.5 is chance. In brackets 95\u{a0}% intervals that hold together for all stages and checkpoints."
+        }
+        (scrolled(
+            "Memorisation",
+            &html! {
+                th { "stage" } th { (link("membership", "membership AUC")) } th { "control" } th { "above the control" }
+                th { (link("relative_gap", "relative gap")) } th { (link("memorisation_gap", "gap")) }
+                th { "distance, training" } th { "distance, unseen" } th { "distance between images" }
+                th { (link("retrieval_gap", "retrieval gap")) } th { (link("true_positives", "found at 1\u{a0}% false positives")) }
+            },
+            &html! { @for (stage, (found, above)) in &rows { tr {
+                th { (stage) } td { (in_table(found.membership)) } td { (or_nothing(control(stage))) } td { (or_nothing(*above)) }
+                td { (or_nothing(found.relative_gap)) } td { (in_table(found.memorisation_gap)) }
+                td { (in_table(found.d_train)) } td { (in_table(found.d_unseen)) } td { (in_table(found.d_between)) }
+                td { (or_nothing(found.retrieval_gap)) } td { (or_nothing(found.true_positives.at_1_percent)) }
+            } } },
+        ))
+    })
+}
+
+/// SSLMem and LayerMem of the stages at the last checkpoint.
+pub(super) fn reference(d: &Diagnosis) -> Option<Markup> {
+    let rows = at_last(d, |cell| cell.reference.as_ref());
+    let before = |i: usize| i.checked_sub(1).map(|i| rows[i].1.sslmem);
+    let head = html! {
+        th { "stage" } th { (link("sslmem", "SSLMem")) } th { "unseen images" } th { (link("layermem", "LayerMem")) }
+        th { "AUC by the scores (95\u{a0}% interval)" }
+    };
+    (!rows.is_empty()).then(|| html! {
+        p {
+            "Beside an encoder that was not trained on these images. The score of unseen images is the baseline for that of training \
+             images. LayerMem is what a stage adds to the stage before."
+        }
+        (scrolled("SSLMem and LayerMem", &head, &html! { @for (i, (stage, beside)) in rows.iter().enumerate() { tr {
+            th { (stage) } td { (signed(beside.sslmem)) }
+            td { (signed(beside.sslmem_unseen)) }
+            td { (before(i).map_or(NOTHING.into(), |before| signed(beside.sslmem - before))) }
+            td { (or_nothing(beside.membership)) }
+        } } }))
+    })
+}
+
+fn at_last<'a, T>(d: &'a Diagnosis, of: impl Fn(&'a Cell) -> Option<T>) -> Vec<(&'a String, T)> {
+    let Some(last) = d.checkpoints.len().checked_sub(1) else { return Vec::new() };
+    d.stages.iter().filter_map(|stage| Some((stage, d.cell(last, stage).and_then(&of)?))).collect()
+}
+
+/// The criteria over several runs.
+pub(super) fn scores(pooled: &Pooled) -> Markup {
+    let head = html! {
+        th { "criterion" } th.words { "judged by" } th { "runs" } th { "epochs off" } th { "accuracy lost" }
+        th { (link("kendall", "Kendall's tau")) } th { "Spearman's rho" }
+    };
+    html! {
+        p {
+            "How well each criterion chooses a checkpoint, against the best one by an accuracy that takes labels. Means over the runs; the \
+             correlations are over the checkpoints of all runs, their 95\u{a0}% intervals from whole runs drawn anew."
+        }
+        @if pooled.scores.is_empty() { p { "No run has labels and unseen images to judge the criteria by." } } @else {
+            (scrolled("Scores of the criteria", &head, &html! { @for score in &pooled.scores { tr {
+                th { (link(&score.criterion, &criterion_name(&score.criterion))) }
+                td.words { (link(&score.truth, &criterion_name(&score.truth))) }
+                td { (score.runs) } td { (format!("{:.1}", score.epochs)) } td { (format!("{:.4}", score.regret)) }
+                td { (or_nothing(score.kendall)) } td { (or_nothing(score.spearman)) }
+            } } }))
+        }
+    }
+}
+
+/// Since when the mean gap of several runs grows.
+pub(super) fn onsets_of_runs(pooled: &Pooled, runs: &[(String, Diagnosis)]) -> Markup {
+    let none = pooled.onsets.is_empty() && pooled.onsets_in_general.is_empty();
+    if none && !(runs.len() == pooled.runs.len() && alike(runs)) {
+        return html! {
+            p { "Not asked: that takes runs with the same stages, epochs and numbers of training and unseen images." }
+        };
+    }
+    html! {
+        p {
+            "Since when the " (link("memorisation_gap", "memorisation gap")) ", the mean over the runs, grows."
+        }
+        h4 { "Of these runs" }
+        (onset_table("Onsets of these runs", &pooled.onsets))
+        h4 { "Of runs in general" }
+        p { "The spread of the runs widens the intervals; a few runs see little." }
+        (onset_table("Onsets of runs in general", &pooled.onsets_in_general))
+    }
+}
+
+/// The four answers of every run, a line each.
+pub(super) fn runs(runs: &[(String, Diagnosis)]) -> Option<Markup> {
+    let first = runs.first()?;
+    let head = html! {
+        th { "run" } @for answer in answers(&first.1) { th.words { (answer.question) } }
+    };
+    Some(scrolled(
+        "The answers of every run",
+        &head,
+        &html! { @for (name, diagnosis) in runs { tr {
+            th.path { (name) } @for answer in answers(diagnosis) { td.words { (answer.answer) } }
+        } } },
+    ))
+}
+
+/// Whether the gaps of these runs have a mean, checkpoint by checkpoint.
+fn alike(runs: &[(String, Diagnosis)]) -> bool {
+    let shape = |d: &Diagnosis| -> Option<(Vec<String>, Vec<u32>, Option<serde_json::Value>)> {
+        d.sides.as_ref()?;
+        let epochs: Vec<u32> = d.checkpoints.iter().map(|row| row.epoch).collect::<Option<_>>()?;
+        (epochs.len() > 1).then(|| (d.stages.clone(), epochs, d.settings.get("images").cloned()))
+    };
+    let first = runs.first().and_then(|(_, d)| shape(d));
+    first.is_some() && runs.iter().all(|(_, d)| shape(d) == first)
+}

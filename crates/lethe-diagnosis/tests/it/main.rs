@@ -1,0 +1,4 @@
+//! Everything is one binary: it links once.
+
+mod findings;
+mod support;
