@@ -113,7 +113,7 @@ fn parts(c: &mut Criterion) {
     group.bench_function("unitmem, 10 views", |b| b.iter(|| unitmem(black_box(activations.view()))));
     let scores: Vec<f64> = z.column(0).to_vec();
     let others: Vec<f64> = z.column(1).to_vec();
-    group.bench_function("membership of 5000 and 5000", |b| b.iter(|| membership(black_box(&scores), &others)));
+    group.bench_function("membership of 5000 and 5000", |b| b.iter(|| membership(black_box(&scores), &others, false)));
     group.finish();
 }
 

@@ -14,11 +14,10 @@
 use ndarray::{Array2, ArrayView1};
 
 use crate::criteria::{Direction, highest};
-use crate::curves::{Curves, Interval, upper_quantile};
+use crate::curves::Curves;
 use crate::error::{MeasureError, Result};
-
-/// Probability that an answer is wrong.
-const ERROR: f64 = 0.05;
+use crate::estimate::Estimate;
+use crate::resampling::{MISSES, upper_quantile};
 
 /// What a curve chooses.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,7 +29,7 @@ pub struct Choice {
     /// Whether a checkpoint is not measurably worse than any other.
     pub as_good: Vec<bool>,
     /// By checkpoint: how much worse it is than `best`, with 95 % intervals that hold together.
-    pub losses: Vec<Interval>,
+    pub losses: Vec<Estimate>,
     epochs: Vec<f64>,
 }
 
@@ -42,7 +41,7 @@ pub struct Miss {
     /// Epochs to the nearest checkpoint that is as good as the best as far as can be measured; 0 for such a one.
     pub epochs_to_as_good: f64,
     /// What is lost by the choice, in the units of the curve.
-    pub regret: Interval,
+    pub regret: Estimate,
 }
 
 /// The choice of a stage's curve.
@@ -73,15 +72,14 @@ pub fn best(curves: &Curves, stage: usize, better: Direction) -> Result<Choice> 
         let mut most = vec![f64::NEG_INFINITY; curves.replicates()];
         drawn.outer_iter().for_each(|row| raise(&mut most, row));
         raise(&mut most_of_all, ArrayView1::from(&most));
-        as_good.push(this == best || found <= upper_quantile(most, ERROR));
+        as_good.push(this == best || found <= upper_quantile(most, MISSES));
     }
-    let critical = upper_quantile(most_of_all, ERROR);
+    let critical = upper_quantile(most_of_all, MISSES);
     let deviations = curves.deviations(stage);
     let loss = |this: usize| {
-        let estimate = scores[best] - scores[this];
         let deviation = &deviations.row(best) - &deviations.row(this);
         let width = critical * (deviation.dot(&deviation) / deviation.len() as f64).sqrt();
-        Interval { estimate, low: estimate - width, high: estimate + width }
+        Estimate::around(scores[best] - scores[this], width)
     };
     Ok(Choice {
         best,
@@ -120,7 +118,7 @@ impl Choice {
     ///
     /// # Panics
     /// A stage out of bounds.
-    pub fn spared(&self, gaps: &Curves, stage: usize) -> Result<Interval> {
+    pub fn spared(&self, gaps: &Curves, stage: usize) -> Result<Estimate> {
         if gaps.epochs() != self.epochs {
             let (found, expected) = (gaps.checkpoints(), self.epochs.len());
             return Err(MeasureError::Length { what: "checkpoints of other epochs", found, expected });

@@ -4,6 +4,7 @@
 //! untrained one. It comes in by [`best`](crate::best), which asks for the earliest checkpoint that is as good.
 
 use crate::error::{MeasureError, Result};
+use crate::ranks::mid_ranks;
 
 /// Which end of a curve is good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,24 +169,9 @@ pub fn choose_by_mean_rank(curves: &[(&[f64], Direction)]) -> Result<usize> {
         }
         range(curve)?;
         let scores: Vec<f64> = curve.iter().map(|&value| -better.score(value)).collect();
-        sums.iter_mut().zip(ranks(&scores)).for_each(|(sum, rank)| *sum -= rank);
+        sums.iter_mut().zip(mid_ranks(&scores)).for_each(|(sum, rank)| *sum -= rank);
     }
     Ok(highest(&sums))
-}
-
-/// Ranks from 1, equal values sharing the mean of theirs.
-pub(crate) fn ranks(values: &[f64]) -> Vec<f64> {
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
-    let mut ranks = vec![0.0; values.len()];
-    let mut below = 0;
-    for equal in order.chunk_by(|&a, &b| values[a] == values[b]) {
-        for &at in equal {
-            ranks[at] = below as f64 + (equal.len() + 1) as f64 / 2.0;
-        }
-        below += equal.len();
-    }
-    ranks
 }
 
 /// The first of the highest.

@@ -2,24 +2,18 @@
 
 use ndarray::{Array2, Array3, ArrayView1, ArrayView2, ArrayView3, Axis};
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{ChiSquared, Distribution, StandardNormal};
 
 use crate::error::{MeasureError, Result};
+use crate::estimate::Estimate;
+use crate::resampling::{MISSES, signs, upper_quantile};
 use crate::rows::check;
 
 /// The fewest replicates of which a quantile of 97.5 % says something.
 pub const LEAST_REPLICATES: usize = 199;
 /// Images below which an error estimated from them is not to be trusted.
 pub const LEAST_IMAGES: usize = 20;
-
-/// A number and the two ends of an interval around it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Interval {
-    pub estimate: f64,
-    pub low: f64,
-    pub high: f64,
-}
 
 /// What a replicate draws anew when several runs are given, and so what the answer holds for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -196,42 +190,16 @@ impl Curves {
     ///
     /// # Panics
     /// Indices out of bounds.
-    pub fn difference(&self, stage: usize, to: usize, from: usize) -> Interval {
+    pub fn difference(&self, stage: usize, to: usize, from: usize) -> Estimate {
         let (curve, deviations) = (self.curve(stage), self.deviations(stage));
         let deviation = &deviations.row(to) - &deviations.row(from);
         interval(curve[to] - curve[from], deviation.to_vec())
     }
 }
 
-/// An estimate give or take the 95 % quantile of its deviations' sizes.
-pub(crate) fn interval(estimate: f64, deviations: Vec<f64>) -> Interval {
-    let width = upper_quantile(deviations.into_iter().map(f64::abs).collect(), 0.05);
-    Interval { estimate, low: estimate - width, high: estimate + width }
-}
-
-/// The value that a share `beyond` of the draws exceeds: of B draws number ceil((B + 1)(1 - beyond)) from below, so
-/// that one more draw from the same distribution exceeds it with probability `beyond` at most (Davison and Hinkley
-/// 1997, 4.2).
-pub(crate) fn upper_quantile(mut draws: Vec<f64>, beyond: f64) -> f64 {
-    let rank = ((draws.len() + 1) as f64 * (1.0 - beyond)).ceil() as usize;
-    let index = rank.clamp(1, draws.len()) - 1;
-    *draws.select_nth_unstable_by(index, f64::total_cmp).1
-}
-
-/// `[images, replicates]` of 1 and -1.
-fn signs(images: usize, replicates: usize, rng: &mut ChaCha8Rng) -> Array2<f64> {
-    let mut signs = Array2::zeros((images, replicates));
-    for mut row in signs.outer_iter_mut() {
-        for mut block in row.axis_chunks_iter_mut(Axis(0), 64) {
-            let mut bits = rng.next_u64();
-            block.mapv_inplace(|_: f64| {
-                let sign = if bits & 1 == 1 { 1.0 } else { -1.0 };
-                bits >>= 1;
-                sign
-            });
-        }
-    }
-    signs
+/// A value give or take the 95 % quantile of its deviations' sizes.
+pub(crate) fn interval(value: f64, deviations: Vec<f64>) -> Estimate {
+    Estimate::around(value, upper_quantile(deviations.into_iter().map(f64::abs).collect(), MISSES))
 }
 
 fn check_shape(epochs: &[f64], stages: usize, checkpoints: usize, replicates: usize) -> Result<()> {

@@ -1,30 +1,35 @@
-//! Membership inference from one score an image: the area under the ROC curve (Hanley and McNeil 1982), its interval
-//! (DeLong, DeLong and Clarke-Pearson 1988, by the ranks of Sun and Xu 2014), and the true-positive rate at few false
-//! positives that Carlini et al. 2022, "Membership Inference Attacks From First Principles" (arXiv 2112.03570), ask
-//! for.
+//! Membership inference from one score an image: the area under the ROC curve (Hanley and McNeil 1982) and its interval
+//! (DeLong, DeLong and Clarke-Pearson 1988).
 
-use crate::curves::Interval;
+use ndarray::Array2;
+
+use crate::distributions::normal_tail;
 use crate::error::{MeasureError, Result};
-
-/// Half the width of a 95 % interval in standard deviations.
-const NORMAL_95: f64 = 1.959_963_984_540_054;
-/// False positives allowed, one in this many.
-const ONE_IN: usize = 100;
+use crate::errors_of_means::{ErrorsOfMeans, blocks, standard_errors};
+use crate::estimate::Estimate;
+use crate::placements::Placements;
+use crate::resampling::Family;
+use crate::true_positives::TruePositives;
 
 /// How well a score tells members from non-members.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Membership {
-    /// The chance that a member scores above a non-member, ties half: 0.5 tells nothing, 1 tells all.
-    pub auc: f64,
-    /// 95 % interval of `auc` by DeLong's variance, cut to 0 to 1. Of no width where the scores are apart, which says
-    /// that the sample has no overlap and not that the encoder has none.
-    pub interval: (f64, f64),
-    /// The share of members above the lowest threshold that at most 1 % of non-members reach. Of fewer than 100
-    /// non-members: that none reach.
-    pub true_positives_at_1_percent: f64,
+    /// The chance that a member scores above a non-member, ties half: 0.5 tells nothing, 1 tells all. With its 95 %
+    /// interval.
+    pub auc: Estimate,
+    /// The share of members that are found at few false positives.
+    pub true_positives: TruePositives,
 }
 
 /// Of one score an image, higher for images held to be members (trained on).
+///
+/// `paired` says that both sides have the same number of images and that image i of both was scored in the same way, by
+/// the same draws: then their scores are correlated, and the error of the area is that of the mean of V10_i + V01_i,
+/// DeLong's placements. Otherwise the two sides are independent.
+///
+/// The interval is made on the logit scale, the area cut at 1/(2 n1 n2) from 0 and 1, with Student's t: on the plain one
+/// it misses too often where the area is near 0 or 1. Where the scores are all but apart, it reaches down to what n
+/// images that are all apart allow, the root of degree n of 2.5 %.
 ///
 /// `O(n log n)` time for n scores, `O(n)` memory.
 ///
@@ -34,105 +39,120 @@ pub struct Membership {
 ///
 /// # Errors
 /// Fewer than two scores of a side, or a score that is not a number (its row counts from 0 within its side; the column
-/// is 0 for members and 1 for non-members).
-pub fn membership(members: &[f64], non_members: &[f64]) -> Result<Membership> {
-    let placed = Placements::of(members, non_members)?;
-    let (auc, width) = (placed.auc(), NORMAL_95 * placed.error());
+/// is 0 for members and 1 for non-members); paired sides of different numbers.
+pub fn membership(members: &[f64], non_members: &[f64], paired: bool) -> Result<Membership> {
+    let placements = [Placements::of(members, non_members)?];
+    check_pairing(members.len(), non_members.len(), paired)?;
     Ok(Membership {
-        auc,
-        interval: ((auc - width).max(0.0), (auc + width).min(1.0)),
-        true_positives_at_1_percent: true_positives(members, non_members),
+        auc: areas(&placements, paired, &Family::new(1, 0))[0],
+        true_positives: TruePositives::of(members, non_members, 1),
     })
 }
 
 /// How the area changes between two encoders that score the same images, `before` and `after` as members and
-/// non-members, with the 95 % interval of DeLong, DeLong and Clarke-Pearson for correlated curves.
+/// non-members, with the 95 % interval of DeLong, DeLong and Clarke-Pearson for correlated curves. `paired` as for
+/// [`membership()`].
+///
+/// The interval is put together from those of the two areas (Zou and Donner 2008), which keeps their shape near 0 and 1.
 ///
 /// # Errors
-/// As [`membership()`].
-///
-/// # Panics
-/// On other numbers of images after than before.
-pub fn membership_change(before: [&[f64]; 2], after: [&[f64]; 2]) -> Result<Interval> {
-    assert_eq!(before.map(<[f64]>::len), after.map(<[f64]>::len), "the same images");
-    let ([members, non_members], [members_after, non_members_after]) = (before, after);
-    let change = Placements::of(members_after, non_members_after)?.minus(&Placements::of(members, non_members)?);
-    let (estimate, width) = (change.auc(), NORMAL_95 * change.error());
-    Ok(Interval { estimate, low: estimate - width, high: estimate + width })
-}
-
-/// The structural components of an area, or of the difference of two.
-struct Placements {
-    /// For every member the share of non-members below it.
-    members: Vec<f64>,
-    /// For every non-member the share of members above it.
-    non_members: Vec<f64>,
-}
-
-impl Placements {
-    fn of(members: &[f64], non_members: &[f64]) -> Result<Self> {
-        for (column, scores) in [members, non_members].into_iter().enumerate() {
-            if scores.len() < 2 {
-                return Err(MeasureError::TooFewRows { rows: scores.len(), needed: 2 });
-            }
-            if let Some(row) = scores.iter().position(|score| score.is_nan()) {
-                return Err(MeasureError::NonFinite { row, column, value: f64::NAN });
-            }
-        }
-        let (m, n) = (members.len() as f64, non_members.len() as f64);
-        let all = mid_ranks(&[members, non_members].concat());
-        let (of_members, of_non_members) = all.split_at(members.len());
-        Ok(Self {
-            members: of_members.iter().zip(mid_ranks(members)).map(|(all, own)| (all - own) / n).collect(),
-            non_members: of_non_members
-                .iter()
-                .zip(mid_ranks(non_members))
-                .map(|(all, own)| 1.0 - (all - own) / m)
-                .collect(),
-        })
-    }
-
-    fn minus(&self, other: &Self) -> Self {
-        let difference = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a - b).collect();
-        Self {
-            members: difference(&self.members, &other.members),
-            non_members: difference(&self.non_members, &other.non_members),
+/// As [`membership()`]; other numbers of images after than before.
+pub fn membership_change(before: [&[f64]; 2], after: [&[f64]; 2], paired: bool) -> Result<Estimate> {
+    for (before, after) in before.iter().zip(after) {
+        if before.len() != after.len() {
+            let (first, second) = (before.len(), after.len());
+            return Err(MeasureError::RowCounts { first, second });
         }
     }
-
-    fn auc(&self) -> f64 {
-        self.members.iter().sum::<f64>() / self.members.len() as f64
-    }
-
-    fn error(&self) -> f64 {
-        let of_mean = |values: &[f64]| variance(values) / values.len() as f64;
-        (of_mean(&self.members) + of_mean(&self.non_members)).sqrt()
-    }
+    let [before, after] = [before, after].map(|[members, non_members]| Placements::of(members, non_members));
+    let (before, after) = (before?, after?);
+    check_pairing(before.members.len(), before.non_members.len(), paired)?;
+    Ok(differences(&[&after], &[&before], paired, &Family::new(1, 0))[0])
 }
 
-/// Ranks from 1, the mean rank for equal values.
-fn mid_ranks(values: &[f64]) -> Vec<f64> {
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_by(|&i, &j| values[i].partial_cmp(&values[j]).expect("checked: no NaN"));
-    let mut ranks = vec![0.0; values.len()];
-    let mut before = 0;
-    for equal in order.chunk_by(|&i, &j| values[i] == values[j]) {
-        equal.iter().for_each(|&i| ranks[i] = before as f64 + 0.5 * (equal.len() + 1) as f64);
-        before += equal.len();
+/// Refuses pairs of sides that have none.
+pub(crate) fn check_pairing(first: usize, second: usize, paired: bool) -> Result<()> {
+    if paired && first != second { Err(MeasureError::RowCounts { first, second }) } else { Ok(()) }
+}
+
+/// The areas of many cells, whose intervals hold together.
+pub(crate) fn areas(cells: &[Placements], paired: bool, family: &Family) -> Vec<Estimate> {
+    let terms = sides(cells.iter().map(|cell| [cell.members.clone(), cell.non_members.clone()]));
+    let errors = ErrorsOfMeans::of(&blocks(terms, paired), family);
+    let of_cell = |(at, cell): (usize, &Placements)| area(cell, errors.width(at), errors.normal);
+    cells.iter().enumerate().map(of_cell).collect()
+}
+
+/// The areas of cells less those of their controls, on the same images; the intervals hold together.
+pub(crate) fn differences(
+    cells: &[&Placements],
+    controls: &[&Placements],
+    paired: bool,
+    family: &Family,
+) -> Vec<Estimate> {
+    let less = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a - b).collect::<Vec<f64>>();
+    let together = cells.iter().zip(controls);
+    let terms =
+        sides(together.map(|(cell, control)| {
+            [less(&cell.members, &control.members), less(&cell.non_members, &control.non_members)]
+        }));
+    let errors = ErrorsOfMeans::of(&blocks(terms, paired), family);
+    let alone = |cells: &[&Placements]| {
+        let terms = sides(cells.iter().map(|cell| [cell.members.clone(), cell.non_members.clone()]));
+        standard_errors(&blocks(terms, paired))
+    };
+    let (of_cells, of_controls) = (alone(cells), alone(controls));
+    let difference = |at: usize| {
+        let (a, b, both) = (of_cells[at], of_controls[at], errors.error[at]);
+        let correlation =
+            if a * b > 0.0 { (0.5 * (a * a + b * b - both * both) / (a * b)).clamp(-1.0, 1.0) } else { 0.0 };
+        let cell = area(cells[at], errors.critical[at] * a, errors.normal);
+        let control = area(controls[at], errors.critical[at] * b, errors.normal);
+        let reach = |up: f64, down: f64| (up * up + down * down - 2.0 * correlation * up * down).max(0.0).sqrt();
+        let value = cell.value - control.value;
+        Estimate {
+            value,
+            low: value - reach(cell.value - cell.low, control.high - control.value),
+            high: value + reach(cell.high - cell.value, control.value - control.low),
+        }
+        .within(-1.0, 1.0)
+    };
+    (0..cells.len()).map(difference).collect()
+}
+
+/// Rows of numbers of both sides as matrices `[cells, images]`.
+pub(crate) fn sides(rows: impl ExactSizeIterator<Item = [Vec<f64>; 2]>) -> [Array2<f64>; 2] {
+    let cells = rows.len();
+    let (mut train, mut unseen) = (Vec::new(), Vec::new());
+    for [of_train, of_unseen] in rows {
+        train.extend(of_train);
+        unseen.extend(of_unseen);
     }
-    ranks
+    [train, unseen].map(|values| {
+        let images = values.len() / cells;
+        Array2::from_shape_vec((cells, images), values).expect("the same images in all cells")
+    })
 }
 
-fn variance(values: &[f64]) -> f64 {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0)
-}
-
-fn true_positives(members: &[f64], non_members: &[f64]) -> f64 {
-    let mut sorted = non_members.to_vec();
-    sorted.sort_by(|a, b| b.partial_cmp(a).expect("checked: no NaN"));
-    // The highest score that one non-member too many reaches: a threshold must lie above it.
-    let ceiling = sorted[non_members.len() / ONE_IN];
-    members.iter().filter(|&&score| score > ceiling).count() as f64 / members.len() as f64
+/// An area give or take `width`, on the logit scale; `reach` says of how many standard errors of a normal mean.
+fn area(placements: &Placements, width: f64, reach: f64) -> Estimate {
+    let value = placements.auc();
+    let (m, n) = (placements.members.len(), placements.non_members.len());
+    let cut = 0.5 / (m as f64 * n as f64);
+    let clipped = value.clamp(cut, 1.0 - cut);
+    let logit = (clipped / (1.0 - clipped)).ln();
+    let width = width / (clipped * (1.0 - clipped));
+    let area_of = |logit: f64| 1.0 / (1.0 + (-logit).exp());
+    let mut found = Estimate { value, low: area_of(logit - width).min(value), high: area_of(logit + width).max(value) };
+    // An overlap of this share of the images leaves a sample of the smaller side without any as often as the interval
+    // may miss.
+    let fewest = m.min(n) as f64;
+    let overlap = 1.0 - normal_tail(reach).powf(1.0 / fewest);
+    if 1.0 - value < 1.0 / fewest {
+        found.low = found.low.min(1.0 - overlap);
+    }
+    if value < 1.0 / fewest {
+        found.high = found.high.max(overlap);
+    }
+    found
 }

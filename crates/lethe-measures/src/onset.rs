@@ -31,7 +31,9 @@
 use ndarray::{Array1, Array2, ArrayView1, s};
 use rayon::prelude::*;
 
-use crate::curves::{Curves, Interval, interval, upper_quantile};
+use crate::curves::{Curves, interval};
+use crate::estimate::Estimate;
+use crate::resampling::upper_quantile;
 
 /// Error of each end of the interval, and of the detection over all stages.
 pub const ONE_SIDE: f64 = 0.025;
@@ -52,7 +54,7 @@ pub struct Onset {
     /// Whether the curve allows an abrupt onset; if not, the interval begins at the first checkpoint.
     pub abrupt: bool,
     /// The last checkpoint's value less the mean of those before the onset, with its own 95 % interval.
-    pub rise: Interval,
+    pub rise: Estimate,
     /// Of a curve without any rise, over all stages.
     pub p: f64,
 }

@@ -2,6 +2,7 @@
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng};
+use rand_distr::{Distribution, StandardNormal};
 
 pub(crate) struct Draws(ChaCha8Rng);
 
@@ -19,9 +20,24 @@ impl Draws {
         (self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
+    /// Standard normal.
+    pub(crate) fn normal(&mut self) -> f64 {
+        StandardNormal.sample(&mut self.0)
+    }
+
     /// Uniform in `0..n`.
     pub(crate) fn below(&mut self, n: usize) -> usize {
         ((u128::from(self.0.next_u64()) * n as u128) >> 64) as usize
+    }
+
+    /// The numbers of `0..n` in random order.
+    pub(crate) fn shuffled(&mut self, n: usize) -> Vec<usize> {
+        let mut all: Vec<usize> = (0..n).collect();
+        for i in 1..n {
+            let j = self.below(i + 1);
+            all.swap(i, j);
+        }
+        all
     }
 
     /// `count` different numbers of `0..n`, in order.

@@ -2,22 +2,22 @@
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
-use rand_distr::{Distribution, Uniform};
 
-use crate::criteria::{range, ranks};
-use crate::curves::Interval;
+use crate::criteria::range;
+use crate::distributions::NORMAL_95;
 use crate::error::{MeasureError, Result};
+use crate::estimate::Estimate;
+use crate::ranks::mid_ranks;
+use crate::resampling::{drawn_groups, percentiles};
 
-/// The 97.5 % quantile of the standard normal distribution.
-const Z: f64 = 1.959_963_984_540_054;
 /// Pairs below which the variance of a transformed correlation is not defined.
 const LEAST: usize = 5;
 
 /// Both correlations with 95 % intervals.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RankCorrelation {
-    pub kendall: Interval,
-    pub spearman: Interval,
+    pub kendall: Estimate,
+    pub spearman: Estimate,
 }
 
 /// Kendall's tau-b: concordant less discordant pairs, over the root of the product of the numbers of pairs that are not
@@ -107,7 +107,7 @@ fn tau(x: &[f64], y: &[f64]) -> f64 {
 fn rho(x: &[f64], y: &[f64]) -> f64 {
     let middle = (x.len() + 1) as f64 / 2.0;
     let (mut xy, mut xx, mut yy) = (0.0, 0.0, 0.0);
-    for (a, b) in ranks(x).into_iter().zip(ranks(y)) {
+    for (a, b) in mid_ranks(x).into_iter().zip(mid_ranks(y)) {
         let (a, b) = (a - middle, b - middle);
         xy += a * b;
         xx += a * a;
@@ -126,9 +126,8 @@ fn by_run(runs: &[u32]) -> Vec<Vec<usize>> {
 /// Both correlations of every draw of as many runs as there are; a draw in which a side is constant is left out.
 fn by_drawing_runs(x: &[f64], y: &[f64], members: &[Vec<usize>], resamples: usize, seed: u64) -> Result<Vec<[f64; 2]>> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let run = Uniform::new(0, members.len()).expect("at least one run");
     let draw = |_| {
-        let drawn: Vec<usize> = (0..members.len()).flat_map(|_| members[run.sample(&mut rng)].clone()).collect();
+        let drawn = drawn_groups(members, &mut rng);
         let [x, y] = [x, y].map(|side| drawn.iter().map(|&at| side[at]).collect::<Vec<f64>>());
         let [tau, rho] = [tau(&x, &y), rho(&x, &y)];
         (tau.is_finite() && rho.is_finite()).then_some([tau, rho])
@@ -137,14 +136,13 @@ fn by_drawing_runs(x: &[f64], y: &[f64], members: &[Vec<usize>], resamples: usiz
     if drawn.is_empty() { Err(MeasureError::TooFew { what: "resamples", found: 0, needed: 1 }) } else { Ok(drawn) }
 }
 
-fn percentile(estimate: f64, mut drawn: Vec<f64>) -> Interval {
-    drawn.sort_by(f64::total_cmp);
-    let at = |share: f64| drawn[(share * (drawn.len() - 1) as f64).round() as usize];
-    Interval { estimate, low: at(0.025), high: at(0.975) }
+fn percentile(value: f64, drawn: Vec<f64>) -> Estimate {
+    let [low, high] = percentiles(drawn);
+    Estimate { value, low, high }
 }
 
-fn fisher(estimate: f64, variance: f64, n: f64) -> Interval {
+fn fisher(value: f64, variance: f64, n: f64) -> Estimate {
     let most = 1.0 - 1.0 / n;
-    let (z, width) = (estimate.clamp(-most, most).atanh(), Z * variance.sqrt());
-    Interval { estimate, low: (z - width).tanh().min(estimate), high: (z + width).tanh().max(estimate) }
+    let (z, width) = (value.clamp(-most, most).atanh(), NORMAL_95 * variance.sqrt());
+    Estimate { value, low: (z - width).tanh().min(value), high: (z + width).tanh().max(value) }
 }

@@ -168,17 +168,21 @@ pub(crate) fn log_det_identity_plus_gram(scale: f64, gram: &Array2<f64>, longer:
     })
 }
 
-/// `ln det a` of a symmetric positive definite matrix, by a Cholesky decomposition in panels, whose work is products of
-/// matrices; nothing if rounding makes it indefinite.
-fn log_det(mut a: Array2<f64>) -> Option<f64> {
+/// `ln det a` of a symmetric positive definite matrix; nothing if rounding makes it indefinite.
+fn log_det(a: Array2<f64>) -> Option<f64> {
+    cholesky(a).map(|lower| 2.0 * lower.diag().iter().map(|value| value.ln()).sum::<f64>())
+}
+
+/// L of `a` = LL', on and below the diagonal (above it nothing is meant), of a symmetric positive definite matrix; nothing
+/// if rounding makes it indefinite. In panels, whose work is products of matrices.
+pub(crate) fn cholesky(mut a: Array2<f64>) -> Option<Array2<f64>> {
     let n = a.nrows();
-    let mut sum = 0.0;
     for start in (0..n).step_by(PANEL) {
         let end = (start + PANEL).min(n);
         let (mut panel, mut rest) = a.view_mut().split_at(Axis(1), end);
-        let corner = panel.slice(s![start..end, start..]);
+        let mut corner = panel.slice_mut(s![start..end, start..]);
         let lower = Cholesky::new(DMatrix::from_fn(end - start, end - start, |i, j| corner[(i, j)]))?.unpack();
-        sum += 2.0 * lower.diagonal().iter().map(|value| value.ln()).sum::<f64>();
+        corner.indexed_iter_mut().for_each(|(at, value)| *value = lower[at]);
         // Rows x of the panel below the corner become x L^-T.
         let mut below = panel.slice_mut(s![end.., start..]);
         let chunks: Vec<ArrayViewMut2<f64>> = below.axis_chunks_iter_mut(Axis(0), BLOCK).collect();
@@ -200,7 +204,40 @@ fn log_det(mut a: Array2<f64>) -> Option<f64> {
             general_mat_mul(-1.0, &left, &right.t(), 1.0, &mut rows.slice_mut(s![.., ..last]));
         });
     }
-    Some(sum)
+    Some(a)
+}
+
+/// (LL')^-1 `b`, for L of [`cholesky`] and `b` of as many rows.
+pub(crate) fn cholesky_solve(lower: ArrayView2<f64>, mut b: Array2<f64>) -> Array2<f64> {
+    let n = lower.nrows();
+    let panels: Vec<(usize, usize)> = (0..n).step_by(PANEL).map(|start| (start, (start + PANEL).min(n))).collect();
+    for &(start, end) in &panels {
+        let (mut known, mut rest) = b.view_mut().split_at(Axis(0), end);
+        let mut known = known.slice_mut(s![start.., ..]);
+        for i in 0..end - start {
+            let (before, mut this) = known.view_mut().split_at(Axis(0), i);
+            let mut this = this.row_mut(0);
+            for (k, before) in before.outer_iter().enumerate() {
+                this.scaled_add(-lower[(start + i, start + k)], &before);
+            }
+            this /= lower[(start + i, start + i)];
+        }
+        general_mat_mul(-1.0, &lower.slice(s![end.., start..end]), &known, 1.0, &mut rest);
+    }
+    for &(start, end) in panels.iter().rev() {
+        let (mut rest, mut known) = b.view_mut().split_at(Axis(0), start);
+        let mut known = known.slice_mut(s![..end - start, ..]);
+        for i in (0..end - start).rev() {
+            let (mut this, after) = known.view_mut().split_at(Axis(0), i + 1);
+            let mut this = this.row_mut(i);
+            for (k, after) in after.outer_iter().enumerate().take(end - start - i - 1) {
+                this.scaled_add(-lower[(start + i + 1 + k, start + i)], &after);
+            }
+            this /= lower[(start + i, start + i)];
+        }
+        general_mat_mul(-1.0, &lower.slice(s![start..end, ..start]).t(), &known, 1.0, &mut rest);
+    }
+    b
 }
 
 /// `ln det a` and the inverse of a symmetric positive definite matrix; nothing if rounding makes it indefinite.
@@ -292,6 +329,19 @@ mod tests {
             assert!((log_det_identity_plus(7.0, a.view()) / expected - 1.0).abs() < 1e-12, "{d} columns");
         }
         assert_eq!(log_det(Array2::from_shape_fn((200, 200), |(i, j)| if i == j { 1.0 } else { 2.0 })), None);
+    }
+
+    #[test]
+    fn a_system_of_several_panels_is_solved() {
+        for d in [1, 63, 64, 65, 200] {
+            let a = with_singular_values(210, &powers(d.max(2), 2.0)[..d]);
+            let mut square = gram(a.view());
+            square.diag_mut().mapv_inplace(|value| value + 0.1);
+            let x = Array2::from_shape_fn((d, 3), |(i, j)| ((i + 7 * j) as f64).cos());
+            let lower = cholesky(square.clone()).unwrap();
+            let found = cholesky_solve(lower.view(), square.dot(&x));
+            assert!((found - x).iter().all(|error| error.abs() < 1e-12), "{d} columns");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! any curve.
 
 use lethe_measures::{
-    COMBINATION, CRITERIA, Criterion, Curves, Direction, Draw, Interval, LEAST_REPLICATES, MeasureError, Onset, Rule,
+    COMBINATION, CRITERIA, Criterion, Curves, Direction, Draw, Estimate, LEAST_REPLICATES, MeasureError, Onset, Rule,
     best, choose_by_mean_rank, kendall_tau, onsets, rank_correlation, spearman_rho,
 };
 use ndarray::{Array2, Array3, ArrayD, Axis, Ix2, Ix3, array, s};
@@ -34,8 +34,8 @@ fn assert_close(what: &str, found: f64, expected: f64) {
     assert!((found - expected).abs() <= 1e-9 * expected.abs().max(1e-3), "{what}: {found} for {expected}");
 }
 
-fn assert_interval(what: &str, found: Interval, expected: &[f64]) {
-    for (found, &expected) in [found.estimate, found.low, found.high].into_iter().zip(expected) {
+fn assert_interval(what: &str, found: Estimate, expected: &[f64]) {
+    for (found, &expected) in [found.value, found.low, found.high].into_iter().zip(expected) {
         assert_close(what, found, expected);
     }
 }
@@ -126,7 +126,7 @@ fn an_onset_moves_with_its_curve() {
     let lasting = Array3::from_shape_fn(differences.dim(), |(_, _, image)| 5.0 + (image % 7) as f64);
     let moved = onsets(&of_images(&(0.01 * (&differences + &lasting))))[0].unwrap();
     assert_eq!((moved.interval, moved.epoch, moved.checkpoint), (found.interval, found.epoch, found.checkpoint));
-    assert!((moved.rise.estimate - 0.01 * found.rise.estimate).abs() < 1e-12);
+    assert!((moved.rise.value - 0.01 * found.rise.value).abs() < 1e-12);
     let falling = onsets(&of_images(&-&differences))[0];
     assert_eq!(falling, None, "a fall is no onset");
 
@@ -190,11 +190,11 @@ fn the_earliest_that_is_as_good() {
     assert!(choice.best > 3 && choice.losses[3].low < 0.0 && choice.losses[3].high < 0.3, "{choice:?}");
     assert!(choice.losses[1].low > 0.5, "{choice:?}");
     let spared = choice.spared(&gap, 0).unwrap();
-    assert!(spared.low > 0.3 && (spared.estimate - 0.5 * (choice.best - 3) as f64).abs() < 0.3, "{spared:?}");
+    assert!(spared.low > 0.3 && (spared.value - 0.5 * (choice.best - 3) as f64).abs() < 0.3, "{spared:?}");
     let miss = choice.miss(1);
     assert_eq!((miss.epochs, miss.epochs_to_as_good), (10.0 - EPOCHS[choice.best], 30.0));
     assert_eq!(choice.miss(5).epochs_to_as_good, 0.0);
-    assert_eq!(choice.miss(choice.best).regret, Interval { estimate: 0.0, low: 0.0, high: 0.0 });
+    assert_eq!(choice.miss(choice.best).regret, Estimate { value: 0.0, low: 0.0, high: 0.0 });
 
     let lower = of_images(&images(&[2.0, 1.0, 0.0, 0.0, 0.0, 1.0, 2.0, 3.0], 400, 8));
     assert_eq!(best(&lower, 0, Direction::Lower).unwrap().earliest, 2);
@@ -228,7 +228,7 @@ fn intervals_of_rank_correlations() {
     let z = 1.959_963_984_540_054;
     let by_hand =
         |r: f64, variance: f64| [(r.atanh() - z * variance.sqrt()).tanh(), (r.atanh() + z * variance.sqrt()).tanh()];
-    let (tau, rho) = (found.kendall.estimate, found.spearman.estimate);
+    let (tau, rho) = (found.kendall.value, found.spearman.value);
     assert_eq!([found.kendall.low, found.kendall.high], by_hand(tau, 0.437 / 16.0));
     assert_eq!([found.spearman.low, found.spearman.high], by_hand(rho, (1.0 + rho * rho / 2.0) / 17.0));
 
@@ -238,7 +238,7 @@ fn intervals_of_rank_correlations() {
     let y: Vec<f64> = x.iter().zip(&runs).map(|(x, &run)| sign(run) * x).collect();
     let pooled = rank_correlation(&x, &y, Some(&runs), 999, 0).unwrap().kendall;
     assert_eq!(pooled.high, 1.0);
-    assert!(pooled.low < pooled.estimate && pooled.estimate < pooled.high, "{pooled:?}");
+    assert!(pooled.low < pooled.value && pooled.value < pooled.high, "{pooled:?}");
     assert_eq!(rank_correlation(&x, &x, None, 0, 0).unwrap().kendall.high, 1.0);
     assert!(rank_correlation(&x, &x, None, 0, 0).unwrap().kendall.low < 0.96);
 

@@ -7,3 +7,4 @@ mod per_image;
 mod spectra;
 mod support;
 mod table;
+mod views;

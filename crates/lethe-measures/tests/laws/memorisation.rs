@@ -1,6 +1,8 @@
 //! UnitMem, SSLMem, membership and the alignment of two encoders.
 
-use lethe_measures::{MeasureError, debiased_linear_cka, linear_cka, membership, sslmem, unitmem};
+use lethe_measures::{
+    Estimate, MeasureError, TruePositives, debiased_linear_cka, linear_cka, membership, sslmem, unitmem,
+};
 use ndarray::{Array2, Array3, Axis, concatenate};
 
 use crate::support::{assert_close, normal, rotation};
@@ -26,34 +28,50 @@ fn a_unit_that_one_image_excites_has_memorised_it() {
 #[test]
 fn scores_apart_tell_all_and_equal_ones_nothing() {
     let (low, high): (Vec<f64>, Vec<f64>) = ((0..50).map(f64::from).collect(), (60..90).map(f64::from).collect());
-    let found = membership(&high, &low).unwrap();
-    assert_eq!((found.auc, found.interval, found.true_positives_at_1_percent), (1.0, (1.0, 1.0), 1.0));
-    let found = membership(&low, &high).unwrap();
-    assert_eq!((found.auc, found.true_positives_at_1_percent), (0.0, 0.0));
-    let found = membership(&[2.0; 40], &[2.0; 30]).unwrap();
-    assert_eq!((found.auc, found.true_positives_at_1_percent), (0.5, 0.0));
+    let found = membership(&high, &low, false).unwrap();
+    let Estimate { value, low: end, high: most } = found.auc;
+    assert_eq!((value, most, found.true_positives), (1.0, 1.0, TruePositives::TooFew { missing: 50 }));
+    // An overlap of 1 - 0.025^(1/30) leaves 30 images without it in 2.5 % of cases.
+    assert_close(end, 0.025f64.powf(1.0 / 30.0));
+    let Estimate { value, low: least, high: end } = membership(&low, &high, false).unwrap().auc;
+    assert_eq!((value, least), (0.0, 0.0));
+    assert_close(end, 1.0 - 0.025f64.powf(1.0 / 30.0));
+    for paired in [false, true] {
+        let found = membership(&[2.0; 30], &[2.0; 30], paired).unwrap();
+        assert_eq!(found.auc, Estimate { value: 0.5, low: 0.5, high: 0.5 });
+    }
 }
 
 #[test]
 fn the_area_sees_only_the_order() {
     let (members, others) =
         (normal(80, 1, 1).into_raw_vec_and_offset().0, normal(120, 1, 2).into_raw_vec_and_offset().0);
-    let found = membership(&members, &others).unwrap();
+    let found = membership(&members, &others, false).unwrap();
     let exp = |scores: &[f64]| scores.iter().map(|x| x.exp()).collect::<Vec<f64>>();
-    assert_eq!(membership(&exp(&members), &exp(&others)), Ok(found));
-    assert_close(membership(&others, &members).unwrap().auc, 1.0 - found.auc);
+    assert_eq!(membership(&exp(&members), &exp(&others), false), Ok(found));
+    let back = membership(&others, &members, false).unwrap().auc;
+    assert_close(back.value, 1.0 - found.auc.value);
+    assert_close(back.low, 1.0 - found.auc.high);
     let mut pairs = 0.0;
     members.iter().for_each(|a| others.iter().for_each(|b| pairs += f64::from(u8::from(a > b))));
-    assert_close(found.auc, pairs / 9600.0);
+    assert_close(found.auc.value, pairs / 9600.0);
 }
 
 /// One false positive in a hundred is allowed, two are not.
 #[test]
 fn a_threshold_admits_one_in_a_hundred() {
-    let others: Vec<f64> = (0..100).map(f64::from).collect();
-    let rate = |score: f64| membership(&[score, 98.5], &others).unwrap().true_positives_at_1_percent;
-    assert_eq!((rate(97.5), rate(98.0), rate(98.2)), (0.5, 0.5, 1.0));
-    assert_eq!(membership(&[98.5, 98.5], &others[1..]).unwrap().true_positives_at_1_percent, 0.0, "of 99: none");
+    let found = |members: &[f64], others: &[f64]| membership(members, others, false).unwrap().true_positives;
+    let others: Vec<f64> = (0..1000).map(f64::from).collect();
+    let rate = |score: f64| {
+        let TruePositives::At1Percent(share) = found(&[score, 998.5], &others) else { panic!("1,000 are enough") };
+        share.value
+    };
+    assert_eq!((rate(988.5), rate(989.0), rate(989.2)), (0.5, 0.5, 1.0));
+    // A hundred allow ten of them.
+    let TruePositives::At10Percent(share) = found(&[89.2, 88.9], &others[..100]) else { panic!("100 are enough") };
+    assert_eq!(share.value, 0.5);
+    assert!(share.low < 0.5 && share.high > 0.5);
+    assert_eq!(found(&[98.5, 98.5], &others[..99]), TruePositives::TooFew { missing: 1 });
 }
 
 /// The area of two normal distributions 0.7 apart is the normal distribution function at 0.7 / sqrt(2).
@@ -61,9 +79,9 @@ fn a_threshold_admits_one_in_a_hundred() {
 fn ninety_five_of_a_hundred_intervals_hold_the_area() {
     let held = (0..400).filter(|&seed| {
         let members = normal(60, 1, 2 * seed + 1).mapv(|x| x + 0.7).into_raw_vec_and_offset().0;
-        let (low, high) =
-            membership(&members, &normal(90, 1, 2 * seed + 2).into_raw_vec_and_offset().0).unwrap().interval;
-        (low..high).contains(&0.689_694)
+        let others = normal(90, 1, 2 * seed + 2).into_raw_vec_and_offset().0;
+        let auc = membership(&members, &others, false).unwrap().auc;
+        (auc.low..auc.high).contains(&0.689_694)
     });
     let held = held.count();
     assert!((365..=395).contains(&held), "{held} of 400");
@@ -123,12 +141,13 @@ fn what_has_no_memory_is_named() {
     assert_eq!(unitmem(Array3::ones((1, 2, 2)).view()), Err(MeasureError::TooFewRows { rows: 2, needed: 4 }));
     assert!(matches!(unitmem(Array3::ones((3, 0, 2)).view()), Err(MeasureError::Empty { .. })));
 
-    assert_eq!(membership(&[1.0], &[1.0, 2.0]), Err(MeasureError::TooFewRows { rows: 1, needed: 2 }));
+    assert_eq!(membership(&[1.0], &[1.0, 2.0], false), Err(MeasureError::TooFewRows { rows: 1, needed: 2 }));
     assert!(matches!(
-        membership(&[1.0, 2.0], &[0.0, f64::NAN]),
+        membership(&[1.0, 2.0], &[0.0, f64::NAN], true),
         Err(MeasureError::NonFinite { row: 1, column: 1, .. })
     ));
-    assert_eq!(membership(&[f64::INFINITY, 2.0], &[f64::NEG_INFINITY, 1.0]).unwrap().auc, 1.0);
+    assert_eq!(membership(&[1.0, 2.0, 3.0], &[0.0, 1.0], true), Err(MeasureError::RowCounts { first: 3, second: 2 }));
+    assert_eq!(membership(&[f64::INFINITY, 2.0], &[f64::NEG_INFINITY, 1.0], false).unwrap().auc.value, 1.0);
 
     assert_eq!(sslmem(&[1.0], &[1.0, 2.0]), Err(MeasureError::RowCounts { first: 1, second: 2 }));
     assert_eq!(sslmem(&[1.0, 2.0], &[1.0, 2.0]), Err(MeasureError::NoVariance));
