@@ -110,7 +110,10 @@ impl<R: Read + Seek> Container<R> {
     }
 
     fn npz(reader: R, length: u64) -> Result<Self> {
-        let mut zip = ZipArchive::new(reader).map_err(|error| not_whole(".npz", &zip_text(&error)))?;
+        let mut zip = ZipArchive::new(reader).map_err(|error| match error {
+            ZipError::Io(error) => unread(error),
+            _ => not_whole(".npz", "its list of arrays is broken or missing").hint("copy or write the file again"),
+        })?;
         let (mut arrays, mut places) = (Vec::new(), Vec::new());
         for place in 0..zip.len() {
             let broken = |error: &ZipError| not_whole(".npz", &zip_text(error));
@@ -167,7 +170,9 @@ impl<R: Read + Seek> Container<R> {
                 name,
             })
         };
-        let arrays = header.offset_keys().into_iter().filter_map(array).collect();
+        // Arrays without values begin at one place, where the crate gives them another order every time.
+        let mut arrays: Vec<Array> = header.offset_keys().into_iter().filter_map(array).collect();
+        arrays.sort_by(|a, b| (a.start, a.bytes, &a.name).cmp(&(b.start, b.bytes, &b.name)));
         let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
         Ok(Self { format: Format::Safetensors, arrays, metadata, source: Source::Plain(reader) })
     }

@@ -237,6 +237,12 @@ fn check_shape(part: Part, array: &Named, first: &Named) -> Result<()> {
             .hint("take the same number of views of every image of both sides"));
     }
     let n = array.shape[if dimensions == 3 { 1 } else { 0 }];
+    if dimensions == 1 && n != first.shape[1] {
+        return Err(error(format!(
+            "{n} of them, expected one for each of the {} images of {}",
+            first.shape[1], first.name
+        )));
+    }
     if n != first.shape[1] {
         return Err(error(format!("{n} images, but {} has {}", first.name, first.shape[1]))
             .hint("take the same number of images on both sides, in the same order in every array"));

@@ -195,12 +195,12 @@ fn what_a_diagnosis_would_refuse_is_not_written() {
         assert!(!path.exists());
         text(folder.path(), &error)
     };
-    insta::assert_snapshot!(fails("f.npy", &|_| ()), @"");
-    insta::assert_snapshot!(fails("f.npz", &|own| own.stages[1].1[1][[1, 3, 4]] = f32::NAN), @"");
-    insta::assert_snapshot!(fails("f.npz", &|own| own.stages[0].2.as_mut().unwrap()[0][[2, 1]] = f32::INFINITY), @"");
-    insta::assert_snapshot!(fails("f.npz", &|own| drop(own.names[1].pop())), @"");
-    insta::assert_snapshot!(fails("f.npz", &|own| own.stages.clear()), @"");
-    insta::assert_snapshot!(fails("f.npz", &|own| own.stages[2].0 = "block2".into()), @"");
+    insta::assert_snapshot!(fails("f.npy", &|_| ()), @"f.npy: expected a name that ends in .safetensors or .npz");
+    insta::assert_snapshot!(fails("f.npz", &|own| own.stages[1].1[1][[1, 3, 4]] = f32::NAN), @"f.npz: array unseen.views.block2: NaN at view 1, image 3, column 4 (views, images and columns count from 0)");
+    insta::assert_snapshot!(fails("f.npz", &|own| own.stages[0].2.as_mut().unwrap()[0][[2, 1]] = f32::INFINITY), @"f.npz: array train.plain.patch: infinity at image 2, column 1 (views, images and columns count from 0)");
+    insta::assert_snapshot!(fails("f.npz", &|own| drop(own.names[1].pop())), @"f.npz: array train.digests: 3 of them, expected one for each of the 4 images of train.views.patch");
+    insta::assert_snapshot!(fails("f.npz", &|own| own.stages.clear()), @"f.npz: no array train.views.STAGE, but stages [0], train.labels [4], train.names [4], train.digests [4], ... (a file of features holds train.views.STAGE and unseen.views.STAGE, [q, n, d] each)");
+    insta::assert_snapshot!(fails("f.npz", &|own| own.stages[2].0 = "block2".into()), @"f.npz: array train.views.block2: is there twice");
 }
 
 /// A safetensors file of float32 zeros, from names and shapes, and metadata.
@@ -229,47 +229,47 @@ fn arrays_that_do_not_fit_are_named() {
     };
     let fails = |arrays: &[(&str, &[usize])]| fails_with(arrays, serde_json::json!({}));
     let (a, b): (&str, &str) = ("train.views.stem", "unseen.views.stem");
-    insta::assert_snapshot!(fails(&[(a, &[2, 4, 3]), (b, &[2, 4])]), @"");
-    insta::assert_snapshot!(fails(&[(a, &[4, 3]), (b, &[2, 4, 3])]), @"");
-    insta::assert_snapshot!(fails(&[(a, &[1, 4, 3]), (b, &[1, 4, 3])]), @"");
-    insta::assert_snapshot!(fails(&[(a, &[2, 4, 3]), (b, &[3, 4, 3])]), @"");
-    insta::assert_snapshot!(fails(&[(a, &[2, 4, 3]), (b, &[2, 5, 3])]), @"");
-    insta::assert_snapshot!(fails(&[(a, &[2, 4, 3]), (b, &[2, 4, 5])]), @"");
-    insta::assert_snapshot!(fails(&[(a, &[2, 0, 3]), (b, &[2, 0, 3])]), @"");
-    insta::assert_snapshot!(fails(&[(a, &[2, 4, 3])]), @"");
-    insta::assert_snapshot!(fails(&[(a, &[2, 4, 3]), (b, &[2, 4, 3]), ("train.views.block1", &[2, 4, 3])]), @"");
-    insta::assert_snapshot!(fails(&[(a, &[2, 4, 3]), (b, &[2, 4, 3]), ("train.plain.stem", &[4, 3])]), @"");
-    insta::assert_snapshot!(fails(&[(a, &[2, 4, 3]), (b, &[2, 4, 3]), ("train.plain.stem", &[4, 2])]), @"");
+    insta::assert_snapshot!(fails(&[(a, &[2, 4, 3]), (b, &[2, 4])]), @"f.safetensors: array unseen.views.stem: shape [2, 4], expected [q views, n images, d]");
+    insta::assert_snapshot!(fails(&[(a, &[4, 3]), (b, &[2, 4, 3])]), @"f.safetensors: array train.views.stem: shape [4, 3], expected [q views, n images, d]");
+    insta::assert_snapshot!(fails(&[(a, &[1, 4, 3]), (b, &[1, 4, 3])]), @"f.safetensors: array train.views.stem: 1 view an image, expected at least 2 (memorisation is told from several random views of every image)");
+    insta::assert_snapshot!(fails(&[(a, &[2, 4, 3]), (b, &[3, 4, 3])]), @"f.safetensors: array unseen.views.stem: 3 views an image, but train.views.stem has 2 (take the same number of views of every image of both sides)");
+    insta::assert_snapshot!(fails(&[(a, &[2, 4, 3]), (b, &[2, 5, 3])]), @"f.safetensors: array unseen.views.stem: 5 images, but train.views.stem has 4 (take the same number of images on both sides, in the same order in every array)");
+    insta::assert_snapshot!(fails(&[(a, &[2, 4, 3]), (b, &[2, 4, 5])]), @"f.safetensors: array unseen.views.stem: rows of 5 numbers, but train.views.stem has 3 (one encoder gives all features of a stage the same length)");
+    insta::assert_snapshot!(fails(&[(a, &[2, 0, 3]), (b, &[2, 0, 3])]), @"f.safetensors: array train.views.stem: shape [2, 0, 3]: there is nothing in it");
+    insta::assert_snapshot!(fails(&[(a, &[2, 4, 3])]), @"f.safetensors: array unseen.views.stem: is missing (it belongs beside train.views.stem: both sides hold the same stages)");
+    insta::assert_snapshot!(fails(&[(a, &[2, 4, 3]), (b, &[2, 4, 3]), ("train.views.block1", &[2, 4, 3])]), @"f.safetensors: array unseen.views.block1: is missing (it belongs beside train.views.block1: both sides hold the same stages)");
+    insta::assert_snapshot!(fails(&[(a, &[2, 4, 3]), (b, &[2, 4, 3]), ("train.plain.stem", &[4, 3])]), @"f.safetensors: array unseen.plain.stem: is missing (it belongs beside train.plain.stem: both sides hold the same stages)");
+    insta::assert_snapshot!(fails(&[(a, &[2, 4, 3]), (b, &[2, 4, 3]), ("train.plain.stem", &[4, 2])]), @"f.safetensors: array train.plain.stem: rows of 2 numbers, but train.views.stem has 3 (one encoder gives all features of a stage the same length)");
     let both: &[(&str, &[usize])] = &[(a, &[2, 4, 3]), (b, &[2, 4, 3])];
     let plain: &[(&str, &[usize])] = &[("train.plain.stage1", &[4, 3]), ("unseen.plain.stage1", &[4, 3])];
-    insta::assert_snapshot!(fails(&[both, plain].concat()), @"");
-    insta::assert_snapshot!(fails(&[both, &[("unseen.labels", &[3][..])]].concat()), @"");
-    insta::assert_snapshot!(fails(&[both, &[("unseen.labels", &[4, 1][..])]].concat()), @"");
-    insta::assert_snapshot!(fails(&[both, &[("unseen.names", &[4][..])]].concat()), @"");
-    insta::assert_snapshot!(fails(&[both, &[("unseen.vews.stem", &[2, 4, 3][..])]].concat()), @"");
-    insta::assert_snapshot!(fails(&[both, &[("canaries.views.stem", &[2, 4, 3][..])]].concat()), @"");
-    insta::assert_snapshot!(fails(&[("stem", &[4, 3]), ("labels", &[4])]), @"");
-    insta::assert_snapshot!(fails_with(both, serde_json::json!({ "train.names": "[\"a\", \"b\"]" })), @"");
-    insta::assert_snapshot!(fails_with(both, serde_json::json!({ "train.names": "a, b, c, d" })), @"");
-    insta::assert_snapshot!(fails_with(both, serde_json::json!({ "train.digests": "[\"a\"]" })), @"");
-    insta::assert_snapshot!(fails_with(both, serde_json::json!({ "stages": "[\"stem\", \"block1\"]" })), @"");
-    insta::assert_snapshot!(fails_with(both, serde_json::json!({ "stages": "[\"block1\"]" })), @"");
-    insta::assert_snapshot!(fails_with(both, serde_json::json!({ "stages": "[]" })), @"");
-    insta::assert_snapshot!(fails_with(both, serde_json::json!({ "stages": "[1, 2]" })), @"");
-    insta::assert_snapshot!(fails_with(both, serde_json::json!({ "epoch": "last" })), @"");
-    insta::assert_snapshot!(fails_with(both, serde_json::json!({ "epoch": "-1" })), @"");
-    insta::assert_snapshot!(fails_with(both, serde_json::json!({ "random_split": "perhaps" })), @"");
+    insta::assert_snapshot!(fails(&[both, plain].concat()), @"f.safetensors: array train.plain.stage1: has no views beside it: stage1 is no stage of this file");
+    insta::assert_snapshot!(fails(&[both, &[("unseen.labels", &[3][..])]].concat()), @"f.safetensors: array unseen.labels: 3 of them, expected one for each of the 4 images of train.views.stem");
+    insta::assert_snapshot!(fails(&[both, &[("unseen.labels", &[4, 1][..])]].concat()), @"f.safetensors: array unseen.labels: holds I32 of shape [4, 1], expected a 1-D array of integers");
+    insta::assert_snapshot!(fails(&[both, &[("unseen.names", &[4][..])]].concat()), @"f.safetensors: array unseen.names: holds F32 of shape [4], expected a 1-D array of text (safetensors has no arrays of text: put json.dumps(texts) into the metadata under this key)");
+    insta::assert_snapshot!(fails(&[both, &[("unseen.vews.stem", &[2, 4, 3][..])]].concat()), @"f.safetensors: array unseen.vews.stem: expected views.STAGE, plain.STAGE, labels, names or digests after the side");
+    insta::assert_snapshot!(fails(&[both, &[("canaries.views.stem", &[2, 4, 3][..])]].concat()), @"f.safetensors: array canaries.views.stem: stands beside arrays of train (a file holds train and unseen, or canaries alone)");
+    insta::assert_snapshot!(fails(&[("stem", &[4, 3]), ("labels", &[4])]), @"f.safetensors: no array train.views.STAGE, but stem [4, 3], labels [4] (a file of features holds train.views.STAGE and unseen.views.STAGE, [q, n, d] each)");
+    insta::assert_snapshot!(fails_with(both, serde_json::json!({ "train.names": "[\"a\", \"b\"]" })), @"f.safetensors: array train.names: 2 of them, expected one for each of the 4 images of train.views.stem");
+    insta::assert_snapshot!(fails_with(both, serde_json::json!({ "train.names": "a, b, c, d" })), @"f.safetensors: metadata train.names: expected a JSON list of texts (json.dumps(list_of_texts) makes one)");
+    insta::assert_snapshot!(fails_with(both, serde_json::json!({ "train.digests": "[\"a\"]" })), @"f.safetensors: array train.digests: 1 of them, expected one for each of the 4 images of train.views.stem");
+    insta::assert_snapshot!(fails_with(both, serde_json::json!({ "stages": "[\"stem\", \"block1\"]" })), @"f.safetensors: stages names block1, of which there is no array views.block1");
+    insta::assert_snapshot!(fails_with(both, serde_json::json!({ "stages": "[\"block1\"]" })), @"f.safetensors: stages names block1, of which there is no array views.block1");
+    insta::assert_snapshot!(fails_with(both, serde_json::json!({ "stages": "[]" })), @"f.safetensors: stages does not name stem, of which there is an array views.stem");
+    insta::assert_snapshot!(fails_with(both, serde_json::json!({ "stages": "[1, 2]" })), @"f.safetensors: stages: expected a JSON list of the names of the stages");
+    insta::assert_snapshot!(fails_with(both, serde_json::json!({ "epoch": "last" })), @r#"f.safetensors: metadata epoch: expected a whole number, not "last""#);
+    insta::assert_snapshot!(fails_with(both, serde_json::json!({ "epoch": "-1" })), @"f.safetensors: epoch -1: expected a whole number from 0 to 4294967295");
+    insta::assert_snapshot!(fails_with(both, serde_json::json!({ "random_split": "perhaps" })), @r#"f.safetensors: metadata random_split: expected true or false, not "perhaps""#);
 }
 
 #[test]
 fn arrays_of_an_npz_that_do_not_fit_are_named() {
     let (case, folder) = (Case::load("feature_files"), tempdir().expect("a folder"));
     let fails = |name: &str| text(folder.path(), &FeatureBlocks::open(&case.put(name, folder.path())).unwrap_err());
-    insta::assert_snapshot!(fails("objects.npz"), @"");
-    insta::assert_snapshot!(fails("two dimensions.npz"), @"");
-    insta::assert_snapshot!(fails("integers.npz"), @"");
-    insta::assert_snapshot!(fails("views.npz"), @"");
-    insta::assert_snapshot!(fails("views.npy"), @"");
+    insta::assert_snapshot!(fails("objects.npz"), @"objects.npz: array train.names: holds |O of shape [5], expected a 1-D array of text (numpy.array(texts, dtype=str) makes one)");
+    insta::assert_snapshot!(fails("two dimensions.npz"), @"two dimensions.npz: array unseen.views.stem: shape [5, 4], expected [q views, n images, d]");
+    insta::assert_snapshot!(fails("integers.npz"), @"integers.npz: array unseen.views.stem: holds <i8 of shape [3, 5, 4], expected float16, float32 or float64");
+    insta::assert_snapshot!(fails("views.npz"), @"views.npz: no array train.views.STAGE, but views [3, 5, 4], labels [5] (a file of features holds train.views.STAGE and unseen.views.STAGE, [q, n, d] each)");
+    insta::assert_snapshot!(fails("views.npy"), @r#"views.npy: is an .npy, which has one array, expected .safetensors or .npz (numpy.savez("F.npz", **arrays) writes several)"#);
 }
 
 #[test]
@@ -288,11 +288,11 @@ fn broken_files_are_refused() {
         }
     }
     let whole = case.file("blocks stored.npz");
-    insta::assert_snapshot!(fails(&whole[..whole.len() / 2]), @"");
+    insta::assert_snapshot!(fails(&whole[..whole.len() / 2]), @"f: is not a whole .npz: its list of arrays is broken or missing (copy or write the file again)");
     let whole = case.file("blocks.safetensors");
-    insta::assert_snapshot!(fails(&whole[..whole.len() / 2]), @"");
-    insta::assert_snapshot!(fails(b"PK\x05\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"), @"");
-    insta::assert_snapshot!(text(folder.path(), &FeatureBlocks::open(&folder.path().join("none")).unwrap_err()), @"");
+    insta::assert_snapshot!(fails(&whole[..whole.len() / 2]), @"f: is not a whole safetensors file: incomplete metadata, file not fully covered");
+    insta::assert_snapshot!(fails(b"PK\x05\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"), @r#"f: is a zip file without an .npy in it, expected an .npz (numpy.savez("F.npz", features=features) writes one)"#);
+    insta::assert_snapshot!(text(folder.path(), &FeatureBlocks::open(&folder.path().join("none")).unwrap_err()), @"none: no such file or folder");
     assert!(FeatureBlocks::open(folder.path()).is_err());
 
     // A value that changed: the checksum of the entry tells.
@@ -300,13 +300,13 @@ fn broken_files_are_refused() {
     let at = bytes.windows(5).position(|found| found == b"NUMPY").expect("an array") + 200;
     bytes[at] ^= 1;
     let error = open(&bytes).expect("names and shapes are whole").views(Side::Train, "stem").unwrap_err();
-    insta::assert_snapshot!(text(folder.path(), &error), @"");
+    insta::assert_snapshot!(text(folder.path(), &error), @"f: array train.views.stem: its values cannot be read: Invalid checksum (write or copy the file again)");
     // A value that is none: float32 NaN in the last column of the last image of the last view.
     let mut bytes = case.file("bf16.safetensors");
     let header = u64::from_le_bytes(*bytes.first_chunk().expect("a length")) as usize + 8;
     bytes[header + 2 * (3 * 5 * 4 - 1)..][..2].copy_from_slice(&[0xc0, 0x7f]);
     let error = open(&bytes).expect("names and shapes are whole").views(Side::Train, "stem").unwrap_err();
-    insta::assert_snapshot!(text(folder.path(), &error), @"");
+    insta::assert_snapshot!(text(folder.path(), &error), @"f: array train.views.stem: NaN at view 2, image 4, column 3 (views, images and columns count from 0)");
 }
 
 #[test]
@@ -325,17 +325,17 @@ fn the_files_of_a_diagnosis_fit_together() {
     let fails = |files: Vec<FeatureBlocks>| text(folder.path(), &in_order(files).unwrap_err());
     let nameless = || file("final.npz", &|own| own.epoch = None);
     assert_eq!(in_order(vec![nameless()]).expect("one file needs no epoch").len(), 1);
-    insta::assert_snapshot!(fails(vec![epoch(1), nameless()]), @"");
-    insta::assert_snapshot!(fails(vec![epoch(30), file("a.npz", &|_| ())]), @"");
-    insta::assert_snapshot!(fails(vec![epoch(1), file("a.npz", &|own| drop(own.stages.pop()))]), @"");
-    insta::assert_snapshot!(fails(vec![epoch(1), file("a.npz", &|own| own.names[1][2] = "other".into())]), @"");
-    insta::assert_snapshot!(fails(vec![epoch(1), file("a.npz", &|own| own.labels[0][3] = 5)]), @"");
+    insta::assert_snapshot!(fails(vec![epoch(1), nameless()]), @"final.npz: tells no epoch, which several files need (say it in the metadata key epoch, or in the name: epoch-0200.safetensors)");
+    insta::assert_snapshot!(fails(vec![epoch(30), file("a.npz", &|_| ())]), @"a.npz: tells epoch 30, and so does 30.npz (say it in the metadata key epoch, or in the name: epoch-0200.safetensors)");
+    insta::assert_snapshot!(fails(vec![epoch(1), file("a.npz", &|own| drop(own.stages.pop()))]), @"a.npz: stages patch, block2, but patch, block2, block10 in 1.npz (the files of one diagnosis show the same images at the same stages)");
+    insta::assert_snapshot!(fails(vec![epoch(1), file("a.npz", &|own| own.names[1][2] = "other".into())]), @r#"a.npz: train.digests: image 2 has other, but unseen/ö "2", 日本.png in 1.npz (the files of one diagnosis show the same images at the same stages)"#);
+    insta::assert_snapshot!(fails(vec![epoch(1), file("a.npz", &|own| own.labels[0][3] = 5)]), @"a.npz: train.labels: image 3 has 5, but 4294967295 in 1.npz (the files of one diagnosis show the same images at the same stages)");
     let more_views = |own: &mut Own| {
         for (_, views, _) in &mut own.stages {
             *views = [0, 1].map(|i| ndarray::concatenate![ndarray::Axis(0), views[i], views[i]]);
         }
     };
-    insta::assert_snapshot!(fails(vec![epoch(1), file("a.npz", &more_views)]), @"");
+    insta::assert_snapshot!(fails(vec![epoch(1), file("a.npz", &more_views)]), @"a.npz: holds 4 views of 4 images, but 2 views of 4 images in 1.npz (the files of one diagnosis show the same images at the same stages)");
 }
 
 /// An answer or an error, whatever the bytes.
