@@ -6,7 +6,7 @@ use std::hint::black_box;
 use criterion::{Criterion, criterion_group, criterion_main};
 use lethe_measures::{
     Groups, MEASURES, Rows, adjusted_mutual_information, debiased_linear_cka, kmeans, knn, linear_cka, membership,
-    pair_rates, tree_length, unitmem,
+    tree_length, unitmem, view_rates,
 };
 use nalgebra::{Cholesky, DMatrix};
 use ndarray::{Array2, s};
@@ -48,12 +48,12 @@ fn measures(c: &mut Criterion) {
     let measures = || MEASURES.iter().filter(|measure| measure.name != "unitmem");
     for measure in measures() {
         group.bench_function(measure.name, |b| {
-            b.iter(|| (measure.of)(&Rows::new(z.view(), Groups::Pairs, 0.5).expect("fine rows")));
+            b.iter(|| (measure.of)(&Rows::new(z.view(), Groups::Views(2), 0.5).expect("fine rows")));
         });
     }
     group.bench_function("all, by pair", |b| {
         b.iter(|| {
-            let rows = Rows::new(z.view(), Groups::Pairs, 0.5).expect("fine rows");
+            let rows = Rows::new(z.view(), Groups::Views(2), 0.5).expect("fine rows");
             measures().map(|measure| (measure.of)(&rows).expect("a number")).sum::<f64>()
         });
     });
@@ -74,16 +74,17 @@ fn pairs(c: &mut Criterion) {
     let z = features();
     let few: Vec<usize> = (0..25).chain(ROWS / 2..ROWS / 2 + 25).collect();
     let few = z.select(ndarray::Axis(0), &few);
-    let expected = pair_rates(few.slice(s![.., ..]), 0.5).expect("rates").compressed_rate;
+    let expected = view_rates(few.slice(s![.., ..]), 2, 0.5).expect("rates").compressed_rate;
     assert!((compressed_by_determinants(&z, 25) / expected - 1.0).abs() < 1e-9);
     let mut group = c.benchmark_group("pairs");
     group.sample_size(10);
-    group.bench_function("2500 in closed form, with R", |b| b.iter(|| pair_rates(black_box(z.view()), 0.5)));
+    group.bench_function("2500 in closed form, with R", |b| b.iter(|| view_rates(black_box(z.view()), 2, 0.5)));
     let many = Array2::from_shape_fn((10 * ROWS, COLUMNS), |(i, j)| z[(i % ROWS, j)] + (i / ROWS) as f64 * 1e-3);
     group.bench_function("25000 in closed form", |b| {
         let compressed = MEASURES.iter().find(|measure| measure.name == "compressed_rate").expect("a measure");
         b.iter(|| {
-            (compressed.of)(&Rows::new(black_box(many.view()), Groups::Pairs, 0.5).expect("fine rows")).expect("rates")
+            (compressed.of)(&Rows::new(black_box(many.view()), Groups::Views(2), 0.5).expect("fine rows"))
+                .expect("rates")
         });
     });
     group.bench_function("25 by 512 x 512 determinants", |b| b.iter(|| compressed_by_determinants(black_box(&z), 25)));

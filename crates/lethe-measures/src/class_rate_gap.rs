@@ -19,6 +19,7 @@ const SPLITS: usize = 20;
 
 /// dR by class of training images less that of unseen ones, from half-samples of the same size and classes.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ClassRateGap {
     /// The mean over half-samples of both sides.
     pub gap: Estimate,

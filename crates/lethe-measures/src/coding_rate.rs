@@ -8,7 +8,7 @@ use crate::error::{MeasureError, Result, positive};
 use crate::rows::{check, check_labels, check_views, unit_rows};
 use crate::spectrum;
 
-/// Pairs that one thread takes at a time.
+/// Images that one thread takes at a time.
 const CHUNK: usize = 256;
 
 /// The three numbers belong together and depend on `eps2`, `n` and `d`: compare only where all three are the same.
@@ -51,17 +51,18 @@ pub fn class_rates(z: ArrayView2<f64>, labels: &[u32], eps2: f64) -> Result<Rate
     Ok(Rates { coding_rate, compressed_rate })
 }
 
-/// R, and R_c with the two views of an image as a group: row `i` and row `i + n/2` of `z` `[n, d]`.
+/// R, and R_c with the views of an image as a group: row `v n/views + i` of `z` `[n, d]` is view `v` of image `i`.
 ///
 /// For a pair of unit rows with cosine c, and k = d / (2 eps2), the determinant is (1+k)^2 - (kc)^2. R_c is thus a mean
 /// of numbers between `1/2 ln(1 + 2k)` and `ln(1 + k)`, a few per cent of the largest R, and dR nearly R itself.
 ///
 /// # Errors
-/// As for [`coding_rate`]; and an odd number of rows.
-pub fn pair_rates(z: ArrayView2<f64>, eps2: f64) -> Result<Rates> {
+/// As for [`coding_rate`]; fewer than two views, and rows that do not fall into groups of `views`.
+pub fn view_rates(z: ArrayView2<f64>, views: usize, eps2: f64) -> Result<Rates> {
     checked(z, eps2)?;
-    check_views(z.nrows(), 2)?;
-    Ok(Rates { coding_rate: of_unit(unit_rows(z)?.view(), eps2), compressed_rate: compressed_by_pair(z, eps2)? })
+    check_views(z.nrows(), views)?;
+    let coding_rate = of_unit(unit_rows(z)?.view(), eps2);
+    Ok(Rates { coding_rate, compressed_rate: compressed_by_view(z, views, eps2)? })
 }
 
 pub(crate) fn checked(z: ArrayView2<f64>, eps2: f64) -> Result<()> {
@@ -101,8 +102,20 @@ pub(crate) fn by_class(unit: ArrayView2<f64>, labels: &[u32], eps2: f64) -> ((f6
     ((of_gram(unit, &gram, eps2), sum / n as f64), Some(gram))
 }
 
+/// R_c of raw rows that fall into groups of `views`.
+pub(crate) fn compressed_by_view(z: ArrayView2<f64>, views: usize, eps2: f64) -> Result<f64> {
+    if views == 2 {
+        return compressed_by_pair(z, eps2);
+    }
+    let (images, unit) = (z.nrows() / views, unit_rows(z)?);
+    let of_image = |image: usize| of_unit(unit.slice(s![image..; images, ..]), eps2);
+    let of_chunk = |&start: &usize| (start..(start + CHUNK).min(images)).map(of_image).sum::<f64>();
+    let chunks: Vec<usize> = (0..images).step_by(CHUNK).collect();
+    Ok(chunks.par_iter().map(of_chunk).collect::<Vec<f64>>().iter().sum::<f64>() / images as f64)
+}
+
 /// R_c of raw rows whose number is even.
-pub(crate) fn compressed_by_pair(z: ArrayView2<f64>, eps2: f64) -> Result<f64> {
+fn compressed_by_pair(z: ArrayView2<f64>, eps2: f64) -> Result<f64> {
     let (n, d) = z.dim();
     let k = d as f64 / (2.0 * eps2);
     let chunks: Vec<usize> = (0..n / 2).step_by(CHUNK).collect();

@@ -89,7 +89,7 @@ pub const CRITERIA: &[Criterion] = &[
         why: "Qiang et al. 2024, arXiv 2410.00772: its fall indicates over-fitting; the share is ours",
     },
     Criterion {
-        name: "dse",
+        name: "dse_pooled",
         better: Direction::Higher,
         rule: Rule::FirstPeak,
         why: "Dai et al. 2025, arXiv 2510.17299: local maxima in a window of two either side; we take the first",
@@ -101,20 +101,20 @@ pub const CRITERIA: &[Criterion] = &[
         why: "arXiv 2606.03338: the lowest intrinsic dimension",
     },
     Criterion {
-        name: "fisher_trace",
+        name: "batch_gradient_norm_squared",
         better: Direction::Lower,
         rule: Rule::Settled(0.1),
-        why: "Critical periods, ICLR 2026: where the trace stabilises; the share is ours, the paper gives none",
+        why: "Critical periods, ICLR 2026: where it stabilises, there called a Fisher trace; the share is ours",
     },
 ];
 
 /// The criteria whose mean rank over the checkpoints is the one combination tried, fixed in advance.
 ///
-/// One of each kind that has been seen to follow quality: how far apart clusters lie (`dse`), how many dimensions the
+/// One of each kind that has been seen to follow quality: how far apart clusters lie (`dse_pooled`), how many dimensions the
 /// images fill (`idest`), and how well images are told from one another across views (`lidar`). Ranks, since their
 /// scales have nothing in common; no second measure of rank, since those agree with one another and would outvote the
 /// rest; no measure of memorisation, as above.
-pub const COMBINATION: &[&str] = &["dse", "idest", "lidar"];
+pub const COMBINATION: &[&str] = &["dse_pooled", "idest", "lidar"];
 
 impl Criterion {
     /// The checkpoint that a curve chooses.

@@ -13,6 +13,8 @@ pub enum MeasureError {
     TooFewRows { rows: usize, needed: usize },
     #[error("{rows} rows do not fall into groups of {views} views")]
     UnevenViews { rows: usize, views: usize },
+    #[error("{views} views of every image are too few, expected at least {needed}")]
+    TooFewViews { views: usize, needed: usize },
     #[error("{labels} labels for {rows} rows")]
     LabelsLength { labels: usize, rows: usize },
     #[error("the matrices have {first} and {second} columns")]
@@ -29,8 +31,12 @@ pub enum MeasureError {
     TooFewDirections { found: usize, needed: usize },
     #[error("eps2 is too small: the matrix of the coding rate is singular in float64")]
     Indefinite,
-    #[error("rows need labels or pairs")]
+    #[error("{columns} columns are too few, expected at least {needed}")]
+    TooFewColumns { columns: usize, needed: usize },
+    #[error("rows need labels or views")]
     NoGroups,
+    #[error("rows need several views of every image")]
+    NoViews,
     #[error("the value in row {row}, column {column} is {value:.3e}, expected none below zero")]
     Negative { row: usize, column: usize, value: f64 },
     #[error("only {found} of the rows are different, expected at least {needed}")]

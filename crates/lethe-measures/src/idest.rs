@@ -4,6 +4,7 @@
 use ndarray::{Array2, ArrayView2, Axis};
 use rayon::prelude::*;
 
+use crate::copies;
 use crate::distances::squared;
 use crate::error::{MeasureError, Result};
 use crate::random::Draws;
@@ -24,7 +25,7 @@ const WORK: usize = 1 << 16;
 /// L the length of the Euclidean minimum spanning tree of m of the rows: L grows as m^((d-1)/d). Lower is better, says
 /// the paper.
 ///
-/// Lethe's variant: raw rows; m is n, n/2, n/4, n/8 and n/16, as far as it is 8 or more; five subsamples without
+/// Lethe's variant: raw rows, of [copies](crate::copies()) only the first; m is n, n/2, n/4, n/8 and n/16, as far as it is 8 or more; five subsamples without
 /// replacement of each m below n, drawn from `seed`, and the mean of their ln L; ordinary least squares over the sizes.
 /// The paper takes 50,000 rows; fewer give less in high dimensions, so compare at equal n.
 ///
@@ -33,37 +34,54 @@ const WORK: usize = 1 << 16;
 /// of the subsamples.
 ///
 /// Known failures: blind in the first epochs; falls with training whatever the quality for VICReg, DINO and I-JEPA;
-/// too low above about 10 dimensions; copies of rows and tight clusters read as fewer dimensions.
+/// too low above about 10 dimensions; tight clusters read as fewer dimensions.
 ///
 /// # Errors
-/// Not finite, empty, fewer than 32 rows, subsamples of rows that are all the same, or a tree that grows as fast as its
-/// rows or faster.
+/// Not finite, empty, fewer than 32 different rows, or a tree that grows as fast as its rows or faster.
 pub fn idest(z: ArrayView2<f64>, seed: u64) -> Result<f64> {
     check(z)?;
-    of_checked(z, seed)
+    of_kept(z, &copies::of_checked(z).kept, seed)
 }
 
 pub(crate) fn of_rows(rows: &Rows, seed: u64) -> Result<f64> {
-    of_checked(rows.z, seed)
+    of_kept(rows.z, &rows.copies().kept, seed)
 }
 
-fn of_checked(z: ArrayView2<f64>, seed: u64) -> Result<f64> {
-    let n = z.nrows();
+/// Of the rows `kept` of a checked matrix, all of which differ.
+fn of_kept(z: ArrayView2<f64>, kept: &[usize], seed: u64) -> Result<f64> {
+    let n = kept.len();
     let least = SMALLEST << (LEAST_SIZES - 1);
+    if z.nrows() < least {
+        return Err(MeasureError::TooFewRows { rows: z.nrows(), needed: least });
+    }
+    if n == 1 {
+        return Err(MeasureError::NoVariance);
+    }
     if n < least {
-        return Err(MeasureError::TooFewRows { rows: n, needed: least });
+        return Err(MeasureError::TooFewDistinctRows { found: n, needed: least });
     }
     let length = |rows: &Vec<usize>| (rows.len(), length_of_tree(z.select(Axis(0), rows)));
-    dimension_of_trees(&subsamples(n, seed).par_iter().map(length).collect::<Vec<_>>())
+    dimension_of_trees(&subsamples(kept, seed).par_iter().map(length).collect::<Vec<_>>())
 }
 
-/// Of `n` rows, the largest first.
-fn subsamples(n: usize, seed: u64) -> Vec<Vec<usize>> {
-    let halves = (0..).map(|halvings| 1 << halvings).take_while(|&share| share <= SMALLEST_SHARE);
-    let sizes = halves.map(|share| n / share).filter(|&size| size >= SMALLEST);
-    let repeats = |size| (0..if size == n { 1 } else { REPEATS }).map(move |repeat| (size, repeat));
-    let draw = |(size, repeat)| Draws::keyed(seed, repeat << 32 | size as u64).subset(n, size);
-    sizes.flat_map(repeats).map(draw).collect()
+/// Of the `rows`, given in order; the largest subsample first. Whether a row is drawn hangs on its own place in the
+/// matrix, not on how many others there are, so that where copies are left out the others are drawn nearly as they would
+/// be without them.
+fn subsamples(rows: &[usize], seed: u64) -> Vec<Vec<usize>> {
+    let size = |share: usize| rows.len() / share;
+    let shares = (0..).map(|halvings| 1 << halvings).take_while(|&share| share <= SMALLEST_SHARE);
+    let shares = shares.filter(|&share| size(share) >= SMALLEST);
+    let repeats = |share| (0..if share == 1 { 1 } else { REPEATS }).map(move |repeat| (share, repeat));
+    let draw = |(share, repeat): (usize, u64)| {
+        let mut draws = Draws::keyed(seed, repeat << 32 | share as u64);
+        let chances: Vec<f64> = (0..=rows[rows.len() - 1]).map(|_| draws.uniform()).collect();
+        let mut drawn = rows.to_vec();
+        drawn.sort_unstable_by(|&a, &b| chances[a].total_cmp(&chances[b]).then(a.cmp(&b)));
+        drawn.truncate(size(share));
+        drawn.sort_unstable();
+        drawn
+    };
+    shares.flat_map(repeats).map(draw).collect()
 }
 
 /// The dimension 1/(1 - a), a the slope of ln length on ln rows of some trees `(rows, length)`, where several trees of
@@ -136,7 +154,8 @@ mod tests {
 
     #[test]
     fn subsamples_differ_and_hold_no_row_twice() {
-        let drawn = subsamples(100, 3);
+        let rows: Vec<usize> = (0..100).collect();
+        let drawn = subsamples(&rows, 3);
         assert_eq!(
             drawn.iter().map(Vec::len).collect::<Vec<_>>(),
             [[100].as_slice(), &[50; 5], &[25; 5], &[12; 5]].concat()
@@ -146,7 +165,11 @@ mod tests {
             assert!(drawn[..i].iter().all(|other| other != rows));
         }
         let mut times = [0; 100];
-        (0..400).flat_map(|seed| subsamples(100, seed).swap_remove(1)).for_each(|row| times[row] += 1);
+        (0..400).flat_map(|seed| subsamples(&rows, seed).swap_remove(1)).for_each(|row| times[row] += 1);
         assert!(times.iter().all(|times| (150..250).contains(times)), "{times:?}");
+        // Five rows fewer: the others are drawn nearly as before.
+        let (fewer, before) = (&subsamples(&rows[5..], 3)[2], &drawn[2]);
+        let changed = before.iter().filter(|row| **row >= 5 && !fewer.contains(row)).count();
+        assert!(fewer.len() == 47 && changed <= 3, "{before:?} {fewer:?}");
     }
 }

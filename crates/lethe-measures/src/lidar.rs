@@ -7,6 +7,9 @@ use crate::error::{MeasureError, Result};
 use crate::rows::{Rows, check, check_views};
 use crate::spectrum;
 
+/// Views of every image: with fewer, what is left of the covariance within images stands in that between them, and the
+/// number need not grow with the directions that tell images apart.
+pub(crate) const LEAST_VIEWS: usize = 10;
 /// Added to the diagonal of the covariance within images.
 const DELTA: f64 = 1e-4;
 
@@ -14,27 +17,31 @@ const DELTA: f64 = 1e-4;
 /// l the `d` eigenvalues of Sw^-1/2 Sb Sw^-1/2. Sb is the covariance of the images' mean features (over images - 1), Sw
 /// that of the views around their mean (over images (views - 1)) plus 1e-4 I.
 ///
-/// Row `i + j n/views` of `z` `[n, d]` is view `j` of image `i`. The rows are taken raw: because of the 1e-4 the number
+/// Row `v n/views + i` of `z` `[n, d]` is view `v` of image `i`. The rows are taken raw: because of the 1e-4 the number
 /// depends on their scale. Compare at equal `views` and `d`; the paper takes 10 or 50 views and more images than `d`.
 ///
+/// Sb holds Sw / `views` beside what differs between images, in every direction: with 2 views and 128 directions, of
+/// which 8, 32 or 96 tell images apart, it reads 51, 48 and 63 for 250 images; with 50 views and 1,000 images it reads
+/// 12, 34 and 92. So fewer than ten views are refused.
+///
 /// # Errors
-/// Not finite, empty, fewer than two views or images, rows that do not fall into groups of `views`, all images' means
-/// the same.
+/// Not finite, empty, fewer than ten views or two images, rows that do not fall into groups of `views`, all images'
+/// means the same.
 pub fn lidar(z: ArrayView2<f64>, views: usize) -> Result<f64> {
     check(z)?;
-    if views < 2 {
-        return Err(MeasureError::TooFewRows { rows: views, needed: 2 });
-    }
-    check_views(z.nrows(), views)?;
     of_views(z, views)
 }
 
 pub(crate) fn of_rows(rows: &Rows) -> Result<f64> {
-    of_views(rows.z, 2)
+    of_views(rows.z, rows.views()?)
 }
 
 fn of_views(z: ArrayView2<f64>, views: usize) -> Result<f64> {
+    if views < LEAST_VIEWS {
+        return Err(MeasureError::TooFewViews { views, needed: LEAST_VIEWS });
+    }
     let (n, d) = z.dim();
+    check_views(n, views)?;
     let images = n / views;
     if images < 2 {
         return Err(MeasureError::TooFewRows { rows: n, needed: 2 * views });
@@ -55,9 +62,9 @@ fn of_views(z: ArrayView2<f64>, views: usize) -> Result<f64> {
 
     let centre = means.mean_axis(Axis(0)).expect("at least two images");
     means -= &centre;
-    let between = spectrum::gram(means.view()) / (images - 1) as f64;
+    means /= ((images - 1) as f64).sqrt();
 
-    let values = spectrum::whitened_eigenvalues(between, within).ok_or(MeasureError::NoVariance)?;
+    let values = spectrum::whitened_eigenvalues(means.view(), within).ok_or(MeasureError::NoVariance)?;
     let sum: f64 = values.iter().sum();
     if sum == 0.0 {
         return Err(MeasureError::NoVariance);

@@ -1,14 +1,14 @@
 //! The table of measures.
 
+use crate::costs::Step;
 use crate::error::Result;
+use crate::lidar::LEAST_VIEWS;
 use crate::rows::{Groups, Rows, SEED};
 use crate::{
-    alignment, alpha_req, cluster_stability, dse, effective_rank, idest, lidar, rankme, silhouette, two_nn, uniformity,
-    unitmem,
+    alignment, alpha_req, clid, cluster_stability, dse_pooled, effective_rank, idest, lidar, nesum, rankme,
+    self_cluster, silhouette, stable_rank, uniformity, unitmem,
 };
 
-/// Multiplications that a measure may take unasked: some minutes on two cores.
-const AFFORDABLE: f64 = 1e13;
 /// Clusters of the paper's groups of eight images.
 const DSE_CLUSTERS: usize = 24;
 
@@ -16,70 +16,63 @@ const DSE_CLUSTERS: usize = 24;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
     Rows,
-    /// Class labels or pairs of views.
+    /// Class labels or views.
     Groups,
-    Pairs,
+    /// At least so many views of every image.
+    Views(usize),
 }
 
 impl Needs {
     /// For people.
-    pub fn shown(self) -> &'static str {
+    pub fn shown(self) -> String {
         match self {
-            Needs::Rows => "rows",
-            Needs::Groups => "labels or pairs",
-            Needs::Pairs => "pairs",
+            Needs::Rows => "rows".into(),
+            Needs::Groups => "labels or views".into(),
+            Needs::Views(least) => format!("{least} views or more"),
         }
     }
 
     /// Whether rows with these groups have what is needed.
     pub fn met_by(self, groups: Groups) -> bool {
-        match self {
-            Needs::Rows => true,
-            Needs::Groups => !matches!(groups, Groups::None),
-            Needs::Pairs => matches!(groups, Groups::Pairs),
+        match (self, groups) {
+            (Needs::Rows, _) => true,
+            (Needs::Groups, groups) => !matches!(groups, Groups::None),
+            (Needs::Views(least), Groups::Views(views)) => views >= least,
+            (Needs::Views(_), _) => false,
         }
     }
 }
 
-/// How the time of a measure grows with n rows of d columns, cheapest first where rows are many.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Cost {
-    /// Passes over the rows, or the spectrum of the smaller side: `O(n d min(n, d))`.
-    Spectrum,
-    /// Repeated k-means, and spectra: `O(n d)` for some 10,000 passes, and `O(n d min(n, d))`.
-    Clusters,
-    /// Every pair of rows, in products of matrices: `O(n^2 d)`.
-    Pairs,
-    /// Every pair of rows, a row at a time: `O(n^2 d)` at the speed of memory, some thirty times slower than in
-    /// products.
-    Tree,
+/// The most that a rank can be, whatever the rows hold; RankMe and LiDAR may exceed it in the sixth digit, by what their
+/// papers add to every share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ceiling {
+    /// n rows of d columns.
+    Rows,
+    /// n rows around their mean.
+    CentredRows,
+    /// The means of the images around their mean.
+    CentredImages,
 }
 
-impl Cost {
-    /// Multiplications of one measure, about, at the speed of a product of matrices: two cores take some 5e10 a second.
-    pub fn multiplications(self, n: usize, d: usize) -> f64 {
-        let (n, d) = (n as f64, d as f64);
-        match self {
-            Cost::Spectrum => n * d * n.min(d),
-            Cost::Clusters => n * d * (n.min(d) + 10_000.0),
-            Cost::Pairs => n * n * d,
-            Cost::Tree => 30.0 * n * n * d,
+impl Ceiling {
+    /// For these rows.
+    pub fn of(self, rows: &Rows) -> usize {
+        let (n, d) = rows.z.dim();
+        match (self, rows.groups) {
+            (Ceiling::Rows, _) => n.min(d),
+            (Ceiling::CentredImages, Groups::Views(views)) => (n / views - 1).min(d),
+            (Ceiling::CentredRows | Ceiling::CentredImages, _) => (n - 1).min(d),
         }
     }
 
-    /// How it grows, for people.
+    /// For people.
     pub fn shown(self) -> &'static str {
         match self {
-            Cost::Spectrum => "n d min(n, d)",
-            Cost::Clusters => "k-means, n d min(n, d)",
-            Cost::Pairs => "n^2 d",
-            Cost::Tree => "n^2 d, 30 times slower",
+            Ceiling::Rows => "min(n, d)",
+            Ceiling::CentredRows => "min(n - 1, d)",
+            Ceiling::CentredImages => "min(images - 1, d)",
         }
-    }
-
-    /// Whether it is a matter of minutes; a program should take what is not only when asked, and then of all rows.
-    pub fn affordable(self, n: usize, d: usize) -> bool {
-        self.multiplications(n, d) <= AFFORDABLE
     }
 }
 
@@ -92,7 +85,10 @@ pub struct Measure {
     pub formula: &'static str,
     pub paper: &'static str,
     pub needs: Needs,
-    pub cost: Cost,
+    /// What it takes to compute, for [`affordable`](crate::affordable()).
+    pub steps: &'static [Step],
+    /// Of a rank: what it cannot exceed.
+    pub ceiling: Option<Ceiling>,
     /// What this row of the table settles that the paper leaves open, or does otherwise; empty where nothing is.
     pub variant: &'static str,
     /// Known failures.
@@ -111,7 +107,8 @@ pub const MEASURES: &[Measure] = &[
         formula: "R = 1/2 ln det(I + d/(n eps2) Z'Z), unit rows Z, in nats",
         paper: MCR2,
         needs: Needs::Rows,
-        cost: Cost::Spectrum,
+        steps: &[Step::UnitGram, Step::Determinant],
+        ceiling: None,
         variant: "",
         fails: "a rank measure: follows the whole training; differs with eps2, rows and columns",
         of: |rows| rows.coding_rate(),
@@ -119,13 +116,15 @@ pub const MEASURES: &[Measure] = &[
     Measure {
         name: "compressed_rate",
         title: "Compressed rate R_c",
-        formula: "R_c = sum over groups j of n_j/(2n) ln det(I + d/(n_j eps2) Zj'Zj), unit rows; of pairs in closed \
-                  form: mean of 1/2 ln((1+k)^2 - (kc)^2), k = d/(2 eps2), c the pair's cosine",
+        formula: "R_c = sum over groups j of n_j/(2n) ln det(I + d/(n_j eps2) Zj'Zj), unit rows, a group a class or \
+                  the views of an image; of pairs in closed form: mean of 1/2 ln((1+k)^2 - (kc)^2), k = d/(2 eps2), c \
+                  the pair's cosine",
         paper: MCR2,
         needs: Needs::Groups,
-        cost: Cost::Spectrum,
+        steps: &[Step::Groups],
+        ceiling: None,
         variant: "",
-        fails: "by pairs it moves by 1 to 3 % of the largest R only; differs with eps2, rows and columns",
+        fails: "by views it moves by 1 to 3 % of the largest R only; differs with eps2, rows and columns",
         of: |rows| rows.compressed_rate(),
     },
     Measure {
@@ -134,9 +133,10 @@ pub const MEASURES: &[Measure] = &[
         formula: "dR = R - R_c",
         paper: MCR2,
         needs: Needs::Groups,
-        cost: Cost::Spectrum,
+        steps: &[Step::UnitGram, Step::Determinant, Step::Groups],
+        ceiling: None,
         variant: "",
-        fails: "by pairs it is nearly R itself; differs with eps2, rows and columns",
+        fails: "by views it is nearly R itself; differs with eps2, rows and columns",
         of: |rows| Ok(rows.coding_rate()? - rows.compressed_rate()?),
     },
     Measure {
@@ -145,7 +145,8 @@ pub const MEASURES: &[Measure] = &[
         formula: "exp(-sum p ln p), p = s/sum(s) + 1e-7, s the singular values of the raw rows",
         paper: "Garrido et al. 2023, arXiv 2210.02885",
         needs: Needs::Rows,
-        cost: Cost::Spectrum,
+        steps: &[Step::Spectra],
+        ceiling: Some(Ceiling::Rows),
         variant: "",
         fails: "compares runs of one method only; rises to the end of training; an offset shared by all rows lowers it",
         of: rankme::of_rows,
@@ -156,10 +157,35 @@ pub const MEASURES: &[Measure] = &[
         formula: "exp(-sum p ln p), p = s/sum(s), s the singular values of the centred rows",
         paper: "Roy and Vetterli 2007, EUSIPCO",
         needs: Needs::Rows,
-        cost: Cost::Spectrum,
+        steps: &[Step::Spectra],
+        ceiling: Some(Ceiling::CentredRows),
         variant: "of the column-centred rows",
         fails: "may rise while accuracy falls (I-JEPA); noise counts as directions",
         of: effective_rank::of_rows,
+    },
+    Measure {
+        name: "stable_rank",
+        title: "Stable rank",
+        formula: "sum(s^2)/s_1^2, s the singular values of the raw rows, s_1 the largest",
+        paper: "Rudelson and Vershynin 2007; for embeddings: Tsitsulin et al. 2023, arXiv 2305.16562",
+        needs: Needs::Rows,
+        steps: &[Step::Spectra],
+        ceiling: Some(Ceiling::Rows),
+        variant: "",
+        fails: "falls to 1 with an offset that all rows share; one long direction decides it",
+        of: stable_rank::of_rows,
+    },
+    Measure {
+        name: "nesum",
+        title: "Sum of normalised eigenvalues (NESum)",
+        formula: "sum(l)/l_1, l the eigenvalues of the centred covariance, l_1 the largest",
+        paper: "He and Ozay 2022, ICML",
+        needs: Needs::Rows,
+        steps: &[Step::Spectra],
+        ceiling: Some(Ceiling::CentredRows),
+        variant: "",
+        fails: "one long direction decides it; whitened noise has the highest value",
+        of: nesum::of_rows,
     },
     Measure {
         name: "alpha_req",
@@ -168,10 +194,23 @@ pub const MEASURES: &[Measure] = &[
                   centred covariance",
         paper: "Agrawal et al. 2022, NeurIPS",
         needs: Needs::Rows,
-        cost: Cost::Spectrum,
+        steps: &[Step::Spectra],
+        ceiling: None,
         variant: "eigenvalues 10 to 100",
         fails: "its correlation with accuracy changes sign with the range of the fit; needs a power law",
         of: alpha_req::of_rows,
+    },
+    Measure {
+        name: "lidar",
+        title: "LiDAR",
+        formula: "exp(-sum p ln p), p = l/sum(l) + 1e-8, l = eig(Sw^-1/2 Sb Sw^-1/2), Sb between images, Sw within",
+        paper: "Thilak et al. 2024, arXiv 2312.04000",
+        needs: Needs::Views(LEAST_VIEWS),
+        steps: &[Step::Whitening],
+        ceiling: Some(Ceiling::CentredImages),
+        variant: "10 views or more, 1e-4 on the diagonal within",
+        fails: "differs with the scale of the rows, views and columns; needs more images than columns",
+        of: lidar::of_rows,
     },
     Measure {
         name: "uniformity",
@@ -179,10 +218,24 @@ pub const MEASURES: &[Measure] = &[
         formula: "ln of the mean over i < j of exp(-2 ||u_i - u_j||^2), unit rows u",
         paper: WANG_ISOLA,
         needs: Needs::Rows,
-        cost: Cost::Pairs,
+        steps: &[Step::Pairs],
+        ceiling: None,
         variant: "",
         fails: "random features are the most uniform; says nothing without alignment",
         of: uniformity::of_rows,
+    },
+    Measure {
+        name: "self_cluster",
+        title: "Self-clustering (SelfCluster)",
+        formula: "(Q - E)/(n^2 - E), Q the sum of squared cosines over all pairs of rows, each row with itself \
+                  included, E = n + n(n - 1)/d the mean of Q for evenly spread rows",
+        paper: "Tsitsulin et al. 2023, arXiv 2305.16562",
+        needs: Needs::Rows,
+        steps: &[Step::UnitGram],
+        ceiling: None,
+        variant: "",
+        fails: "tells how much of the sphere is empty, not clusters: a cone that all rows share raises it",
+        of: self_cluster::of_rows,
     },
     Measure {
         name: "two_nn",
@@ -191,10 +244,11 @@ pub const MEASURES: &[Measure] = &[
                   first neighbour",
         paper: "Facco et al. 2017, arXiv 1803.06992",
         needs: Needs::Rows,
-        cost: Cost::Pairs,
-        variant: "raw rows without copies, the largest 10 % of ratios left out, line through the origin",
+        steps: &[Step::Copies, Step::Pairs],
+        ceiling: None,
+        variant: "raw rows, of copies the first only, the largest 10 % of ratios left out, line through the origin",
         fails: "too low above some 20 dimensions; noise counts as dimensions; views of one image lower it",
-        of: two_nn::of_rows,
+        of: |rows| rows.two_nn(),
     },
     Measure {
         name: "silhouette",
@@ -202,7 +256,8 @@ pub const MEASURES: &[Measure] = &[
         formula: "mean of (b - a)/max(a, b), a the mean distance to the row's own cluster, b that to the nearest other",
         paper: "Rousseeuw 1987; Xu et al. 2024, arXiv 2409.06612",
         needs: Needs::Rows,
-        cost: Cost::Pairs,
+        steps: &[Step::Clusterings, Step::Pairs],
+        ceiling: None,
         variant: "unit rows, the tightest of 5 runs of k-means in 10 clusters, seed 0",
         fails: "collapsed rows score high; follows accuracy for SimCLR and MoCo-v2 but not for SimSiam",
         of: silhouette::of_rows,
@@ -213,22 +268,39 @@ pub const MEASURES: &[Measure] = &[
         formula: "mean adjusted mutual information over all pairs of repeated k-means",
         paper: "Xu et al. 2024, arXiv 2409.06612",
         needs: Needs::Rows,
-        cost: Cost::Clusters,
+        steps: &[Step::Clusterings],
+        ceiling: None,
         variant: "unit rows, mean adjusted mutual information of 5 runs of k-means in 10 clusters, seed 0",
         fails: "collapsed rows agree too; follows accuracy for SimCLR and MoCo-v2 but not for SimSiam",
         of: cluster_stability::of_rows,
     },
     Measure {
-        name: "dse",
+        name: "dse_pooled",
         title: "Dense structure estimate (DSE), of pooled rows",
         formula: "M_inter + M_dim - M_intra: distance to the nearest other centre, effective rank over min(n, d), \
                   singular values within clusters",
         paper: "Dai et al. 2025, arXiv 2510.17299",
         needs: Needs::Rows,
-        cost: Cost::Clusters,
+        steps: &[Step::UnitGram, Step::DenseClusters],
+        ceiling: None,
         variant: "Lethe's own for pooled unit rows, not the paper's: 24 clusters, seed 0, no part within images",
         fails: "differs with rows and columns; jumps with the clusters found; untested on pooled rows by its authors",
-        of: |rows| dse::of_rows(rows, DSE_CLUSTERS, SEED),
+        of: |rows| dse_pooled::of_rows(rows, DSE_CLUSTERS, SEED),
+    },
+    Measure {
+        name: "clid",
+        title: "Cluster learnability and intrinsic dimension (CLID)",
+        formula: "CL + ID/d, CL the share of rows whose nearest row of the other half, by cosine, is of their own \
+                  cluster, ID by TwoNN",
+        paper: "Lu et al. 2023, arXiv 2206.01251",
+        needs: Needs::Rows,
+        steps: &[Step::Copies, Step::Pairs, Step::Learnability],
+        ceiling: None,
+        variant: "unit rows in floor(sqrt(n)) clusters by k-means, a random half predicts the other, seed 0; ID over d, \
+                  where the paper adds the two over many models",
+        fails: "random rows have a high dimension; differs with rows and columns; copies of rows predict themselves; \
+                as TwoNN",
+        of: |rows| clid::of_rows(rows, SEED),
     },
     Measure {
         name: "idest",
@@ -236,32 +308,23 @@ pub const MEASURES: &[Measure] = &[
         formula: "1/(1 - a), a the slope of ln L on ln m, L the length of the minimum spanning tree of m rows",
         paper: "Mordacq et al. 2026, arXiv 2606.03338",
         needs: Needs::Rows,
-        cost: Cost::Tree,
-        variant: "raw rows, trees of n, n/2, n/4, n/8 and n/16 rows, 5 subsamples of each size below n, seed 0",
+        steps: &[Step::Copies, Step::Trees],
+        ceiling: None,
+        variant: "raw rows, of copies the first only, trees of n, n/2, n/4, n/8 and n/16 rows, 5 subsamples of each size below n, seed 0",
         fails: "blind in the first epochs; falls with epochs for VICReg, DINO, I-JEPA; too low above some 10",
         of: |rows| idest::of_rows(rows, SEED),
     },
     Measure {
         name: "alignment",
         title: "Alignment distance",
-        formula: "mean of ||u - u'||^2 over pairs of unit rows",
+        formula: "mean of ||u - u'||^2 over all pairs of views of an image, unit rows",
         paper: WANG_ISOLA,
-        needs: Needs::Pairs,
-        cost: Cost::Spectrum,
+        needs: Needs::Views(2),
+        steps: &[Step::Views],
+        ceiling: None,
         variant: "",
         fails: "0 for collapsed rows; says nothing without uniformity; depends on the augmentation",
         of: alignment::of_rows,
-    },
-    Measure {
-        name: "lidar",
-        title: "LiDAR",
-        formula: "exp(-sum p ln p), p = l/sum(l) + 1e-8, l = eig(Sw^-1/2 Sb Sw^-1/2), Sb between images, Sw within",
-        paper: "Thilak et al. 2024, arXiv 2312.04000",
-        needs: Needs::Pairs,
-        cost: Cost::Spectrum,
-        variant: "2 views, 1e-4 on the diagonal within",
-        fails: "differs with the scale of the rows, views and columns",
-        of: lidar::of_rows,
     },
     Measure {
         name: "unitmem",
@@ -269,9 +332,10 @@ pub const MEASURES: &[Measure] = &[
         formula: "mean over units of (max - median of the others)/(max + median), of an image's mean activation over \
                   its views",
         paper: "Wang et al. 2024, arXiv 2409.19069",
-        needs: Needs::Pairs,
-        cost: Cost::Spectrum,
-        variant: "mean over units, 2 views where the paper takes 10, median of the other images",
+        needs: Needs::Views(2),
+        steps: &[Step::Views],
+        ceiling: None,
+        variant: "mean over units, of the views there are where the paper takes 10, median of the other images",
         fails: "grows with the number of images; sparse units read 1; undefined for signed features",
         of: unitmem::of_rows,
     },

@@ -27,11 +27,13 @@ pub struct Cell<'a> {
 
 /// What a cell says of memorisation. Every number has an interval of 95 % that holds for all cells together.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Memorisation {
     /// The area under the ROC curve of telling training images from unseen ones by -D_i: it does not change with any
     /// monotone change of the distances. 0.5 is chance.
     pub membership: Estimate,
     /// What somebody who wants to know the training images gains.
+    #[cfg_attr(feature = "serde", serde(flatten))]
     pub true_positives: TruePositives,
     /// Mean D of unseen images less that of training images.
     pub memorisation_gap: Estimate,
@@ -77,13 +79,7 @@ pub fn memorisation(cells: &[Cell], paired: bool, seed: u64) -> Result<Vec<Memor
         &family,
     );
     let gap_of = |cell: &ViewDistances| mean(&cell.unseen) - mean(&cell.train);
-    let relative = sides(distances.iter().map(|cell| {
-        let over = if cell.between > 0.0 { 1.0 / cell.between } else { 0.0 };
-        // B is a mean over pairs of images, so that an image moves it by twice its own deviation.
-        let of_between = -2.0 * gap_of(cell) * over * over;
-        let of_unseen = cell.unseen.iter().zip(&cell.between_of).map(|(d, b)| over * d + of_between * b);
-        [scaled(&cell.train, -over), of_unseen.collect()]
-    }));
+    let relative = sides(distances.iter().map(|cell| relative_terms(cell)));
     let relative = ErrorsOfMeans::of(&blocks(relative, paired), &family);
     let one_side = |of: &dyn Fn(&ViewDistances) -> Vec<f64>| {
         let values: Vec<Vec<f64>> = distances.iter().map(|cell| of(cell)).collect();
@@ -138,8 +134,18 @@ pub fn membership_above_control(
     Ok(differences(&cells, &controls, paired, &Family::new(cells.len(), seed)))
 }
 
+/// What each image adds to the relative gap, training images first: by the delta method, as B is a mean over pairs of
+/// images, so that an image moves it by twice its own deviation.
+pub(crate) fn relative_terms(cell: &ViewDistances) -> [Vec<f64>; 2] {
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let over = if cell.between > 0.0 { 1.0 / cell.between } else { 0.0 };
+    let of_between = -2.0 * (mean(&cell.unseen) - mean(&cell.train)) * over * over;
+    let of_unseen = cell.unseen.iter().zip(&cell.between_of).map(|(d, b)| over * d + of_between * b);
+    [cell.train.iter().map(|d| -over * d).collect(), of_unseen.collect()]
+}
+
 /// Of scores -D: an image whose views lie near is held to be a training image.
-fn placements(cell: &ViewDistances) -> Result<Placements> {
+pub(crate) fn placements(cell: &ViewDistances) -> Result<Placements> {
     let near = |distances: &[f64]| distances.iter().map(|distance| -distance).collect::<Vec<f64>>();
     Placements::of(&near(&cell.train), &near(&cell.unseen))
 }

@@ -12,6 +12,7 @@ use crate::view_distances::ViewDistances;
 
 /// After minus before. Each number has its own 95 % interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct MemorisationChange {
     pub membership: Estimate,
     pub memorisation_gap: Estimate,

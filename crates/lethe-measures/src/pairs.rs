@@ -10,7 +10,7 @@ use crate::distances::{Distances, Nearest};
 pub(crate) struct Pairs {
     /// Sum over i < j of exp(-2 ||u_i - u_j||^2), unit rows u.
     pub(crate) potential: f64,
-    /// Ratio of the distances to the second and the first neighbour, of every raw row without a copy.
+    /// Ratio of the distances to the second and the first neighbour, of every raw row that is kept.
     pub(crate) ratios: Vec<f64>,
     /// `[n, k]`: sums of the distances of a unit row to those of each cluster.
     pub(crate) by_cluster: Array2<f64>,
@@ -47,12 +47,13 @@ const SPREAD: f64 = 1e-12;
 /// Squares of shorter rows would come near the end of the range of float64.
 const SHORTEST: f64 = 1e-100;
 
-/// Of raw rows and their clusters, numbers below `clusters`, one a row; or of no clusters. Nothing where the distances
-/// of the unit rows do not follow from those of the raw ones to ten digits.
+/// Of raw rows and their clusters, numbers below `clusters`, one a row; or of no clusters. Only the rows `kept` are
+/// neighbours and have them. Nothing where the distances of the unit rows do not follow from those of the raw ones to
+/// ten digits.
 ///
 /// A block of rows meets all later ones at a time and gathers in their order, so that the outcome is the same for any
 /// number of threads.
-pub(crate) fn pairs(z: ArrayView2<f64>, labels: &[u32], clusters: usize) -> Option<Pairs> {
+pub(crate) fn pairs(z: ArrayView2<f64>, kept: &[usize], labels: &[u32], clusters: usize) -> Option<Pairs> {
     let n = z.nrows();
     let lengths: Vec<f64> = z.outer_iter().map(|row: ArrayView1<f64>| row.dot(&row).sqrt()).collect();
     let shortest = lengths.iter().copied().fold(f64::INFINITY, f64::min);
@@ -64,7 +65,9 @@ pub(crate) fn pairs(z: ArrayView2<f64>, labels: &[u32], clusters: usize) -> Opti
     if distances.spread() < SPREAD * whole {
         return None;
     }
-    let pass = Pass { distances, lengths, labels: (clusters > 0).then_some(labels), clusters };
+    let mut neighbour = vec![false; n];
+    kept.iter().for_each(|&row| neighbour[row] = true);
+    let pass = Pass { distances, lengths, neighbour, labels: (clusters > 0).then_some(labels), clusters };
     let starts = pass.distances.starts();
     let mut blocks: Vec<Gathered> =
         starts.iter().map(|&start| Gathered::new(pass.distances.rows_from(start), clusters)).collect();
@@ -78,9 +81,10 @@ pub(crate) fn pairs(z: ArrayView2<f64>, labels: &[u32], clusters: usize) -> Opti
     for (&start, block) in starts.iter().zip(&blocks) {
         by_cluster.slice_mut(ndarray::s![start..start + block.nearest.len(), ..]).assign(&block.by_cluster.t());
     }
-    let distances = &pass.distances;
+    let (distances, neighbour) = (&pass.distances, &pass.neighbour);
     let ratios = starts.par_iter().zip(&blocks).flat_map_iter(|(&start, block)| {
-        block.nearest.iter().enumerate().filter_map(move |(k, nearest)| nearest.ratio(start + k, distances))
+        let rows = block.nearest.iter().enumerate().map(move |(k, nearest)| (start + k, nearest));
+        rows.filter(|(row, _)| neighbour[*row]).filter_map(|(row, nearest)| nearest.ratio(row, distances))
     });
     Some(Pairs { potential: blocks.iter().map(|block| block.potential).sum(), ratios: ratios.collect(), by_cluster })
 }
@@ -88,6 +92,8 @@ pub(crate) fn pairs(z: ArrayView2<f64>, labels: &[u32], clusters: usize) -> Opti
 struct Pass<'a> {
     distances: Distances,
     lengths: Vec<f64>,
+    /// Which rows are kept.
+    neighbour: Vec<bool>,
     labels: Option<&'a [u32]>,
     clusters: usize,
 }
@@ -103,8 +109,8 @@ impl Pass<'_> {
         for (k, squares) in block.outer_iter().enumerate() {
             let row = i + k;
             let squares = squares.to_slice().expect("standard layout");
-            for (l, &square) in squares.iter().enumerate() {
-                if row != j + l {
+            for (l, (&square, &neighbour)) in squares.iter().zip(&self.neighbour[j..]).enumerate() {
+                if neighbour && row != j + l {
                     own.nearest[k].see(square, j + l);
                 }
             }
@@ -119,7 +125,7 @@ impl Pass<'_> {
             }
             let potential: f64 = unit.iter().map(|square| (-2.0 * square).exp()).sum();
             own.potential += if i == j { 0.5 * (potential - 1.0) } else { potential };
-            if i != j {
+            if i != j && self.neighbour[row] {
                 for (nearest, &square) in others.nearest.iter_mut().zip(squares) {
                     nearest.see(square, row);
                 }

@@ -6,10 +6,11 @@ use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, Zip};
 
 use crate::cluster_stability;
 use crate::coding_rate;
+use crate::copies::{self, Copies};
 use crate::error::{MeasureError, Result, positive};
 use crate::kmeans::Clustering;
 use crate::pairs::{Pairs, pairs};
-use crate::spectrum;
+use crate::{spectrum, two_nn};
 
 /// Sums of squares of larger values, whitened, would come near the end of the range of float64.
 pub(crate) const LARGEST: f64 = 1e100;
@@ -25,8 +26,8 @@ pub(crate) const SEED: u64 = 0;
 #[derive(Debug, Clone, Copy)]
 pub enum Groups<'a> {
     None,
-    /// Row `i` and row `i + n/2` are two views of an image.
-    Pairs,
+    /// So many views of every image, one view after another: row `v * n/q + i` is view `v` of image `i` for `q` views.
+    Views(usize),
     /// One class label a row.
     Labels(&'a [u32]),
 }
@@ -44,7 +45,9 @@ pub struct Rows<'a> {
     clusterings: OnceCell<Vec<Clustering>>,
     coding_rate: OnceCell<f64>,
     /// R_c.
-    of_pairs: OnceCell<f64>,
+    by_view: OnceCell<f64>,
+    copies: OnceCell<Copies>,
+    two_nn: OnceCell<f64>,
     /// R and R_c.
     by_class: OnceCell<(f64, f64)>,
     /// Nothing where the measures of pairs each go their own way.
@@ -61,14 +64,14 @@ impl<'a> Rows<'a> {
     /// `eps2` is the squared precision of the coding rate: 0.5 in MCR^2.
     ///
     /// # Errors
-    /// An empty matrix, a value that is not finite or beyond 1e100, an odd number of rows for pairs, another number of
-    /// labels than rows, an `eps2` that is not positive.
+    /// An empty matrix, a value that is not finite or beyond 1e100, fewer than two views, rows that do not fall into
+    /// groups of so many views, another number of labels than rows, an `eps2` that is not positive.
     pub fn new(z: ArrayView2<'a, f64>, groups: Groups<'a>, eps2: f64) -> Result<Self> {
         check(z)?;
         positive("eps2", eps2)?;
         match groups {
             Groups::None => {}
-            Groups::Pairs => check_views(z.nrows(), 2)?,
+            Groups::Views(views) => check_views(z.nrows(), views)?,
             Groups::Labels(labels) => check_labels(z.nrows(), labels)?,
         }
         Ok(Self {
@@ -80,7 +83,9 @@ impl<'a> Rows<'a> {
             spectra: OnceCell::new(),
             clusterings: OnceCell::new(),
             coding_rate: OnceCell::new(),
-            of_pairs: OnceCell::new(),
+            by_view: OnceCell::new(),
+            copies: OnceCell::new(),
+            two_nn: OnceCell::new(),
             by_class: OnceCell::new(),
             together: None,
         })
@@ -96,10 +101,28 @@ impl<'a> Rows<'a> {
     pub(crate) fn together(&self) -> Option<&Pairs> {
         let together = self.together.as_ref()?;
         let pass = || match together.silhouette.then(|| self.tightest()) {
-            Some(Ok(clusters)) => pairs(self.z, &clusters.labels, clusters.centres.nrows()),
-            _ => pairs(self.z, &[], 0),
+            Some(Ok(clusters)) => pairs(self.z, &self.copies().kept, &clusters.labels, clusters.centres.nrows()),
+            _ => pairs(self.z, &self.copies().kept, &[], 0),
         };
         together.pairs.get_or_init(pass).as_ref()
+    }
+
+    /// How many views of every image there are.
+    pub(crate) fn views(&self) -> Result<usize> {
+        match self.groups {
+            Groups::Views(views) => Ok(views),
+            _ => Err(MeasureError::NoViews),
+        }
+    }
+
+    /// The copied rows and the nearly copied ones.
+    pub fn copies(&self) -> &Copies {
+        self.copies.get_or_init(|| copies::of_checked(self.z))
+    }
+
+    /// The intrinsic dimension by TwoNN.
+    pub(crate) fn two_nn(&self) -> Result<f64> {
+        kept(&self.two_nn, || two_nn::of_checked(self)).copied()
     }
 
     /// The rows divided by their lengths.
@@ -161,7 +184,9 @@ impl<'a> Rows<'a> {
     pub(crate) fn compressed_rate(&self) -> Result<f64> {
         match self.groups {
             Groups::None => Err(MeasureError::NoGroups),
-            Groups::Pairs => kept(&self.of_pairs, || coding_rate::compressed_by_pair(self.z, self.eps2)).copied(),
+            Groups::Views(views) => {
+                kept(&self.by_view, || coding_rate::compressed_by_view(self.z, views, self.eps2)).copied()
+            }
             Groups::Labels(labels) => Ok(self.by_class(labels)?.1),
         }
     }
@@ -205,6 +230,9 @@ pub(crate) fn check(z: ArrayView2<f64>) -> Result<()> {
 }
 
 pub(crate) fn check_views(rows: usize, views: usize) -> Result<()> {
+    if views < 2 {
+        return Err(MeasureError::TooFewViews { views, needed: 2 });
+    }
     if rows.is_multiple_of(views) { Ok(()) } else { Err(MeasureError::UnevenViews { rows, views }) }
 }
 

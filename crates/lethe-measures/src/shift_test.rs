@@ -21,6 +21,7 @@ const JITTER: f64 = 1e-10;
 
 /// What a linear classifier tells of the two sides.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Shift {
     /// The area under the ROC curve of telling held-out images of one side from those of the other, the mean over the
     /// folds. 0.5 is chance.

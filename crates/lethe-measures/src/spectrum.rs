@@ -8,7 +8,7 @@
 
 use nalgebra::{Cholesky, DMatrix, SVD};
 use ndarray::linalg::general_mat_mul;
-use ndarray::{Array2, ArrayBase, ArrayView2, ArrayViewMut2, Axis, Data, Ix2, s};
+use ndarray::{Array2, ArrayBase, ArrayView2, ArrayViewMut2, Axis, Data, Ix2, concatenate, s};
 use rayon::prelude::*;
 
 /// Columns of one block of a Gram matrix; a block is computed by one thread.
@@ -18,8 +18,9 @@ const PANEL: usize = 64;
 /// Ratio of the smallest to the largest eigenvalue from which on the singular values of a Gram matrix are good to
 /// `1e-12` of the largest.
 const WELL_CONDITIONED: f64 = 1e-6;
-/// Multiplications a QR decomposition may take: some 10 seconds on two cores, 50,000 rows of 512.
-const QR_BUDGET: f64 = 2e10;
+/// Multiplications a QR decomposition may take: about a second and a half for two of 1,000 x 1,000 on two cores. Larger
+/// matrices, and those with no more rows than columns are ill-conditioned around their mean, took a minute.
+const QR_BUDGET: f64 = 1e9;
 
 /// `a'a` for `a` `[n, d]`: `[d, d]`.
 pub(crate) fn gram(a: ArrayView2<f64>) -> Array2<f64> {
@@ -78,7 +79,7 @@ fn rounding(a: ArrayView2<f64>) -> f64 {
 
 /// The `min(n, d)` singular values of `a` `[n, d]`, largest first; those that rounding cannot tell from 0 are 0.
 ///
-/// Accurate to about `1e-12` of the largest, except for an ill-conditioned matrix with `n d min(n, d) > 2e10`: there
+/// Accurate to about `1e-12` of the largest, except for an ill-conditioned matrix with `n d min(n, d) > 1e9`: there
 /// values below `1e-6` of the largest are 0 and the others accurate to about `1e-13 s_1 / s` of themselves.
 pub(crate) fn singular_values(a: ArrayView2<f64>) -> Vec<f64> {
     singular_values_by(a, small_gram(a))
@@ -99,14 +100,18 @@ pub(crate) fn singular_values_of_tall<S: Data<Elem = f64>>(
     let rounding = f64::EPSILON * n as f64;
     let squares = eigenvalues(symmetric(gram), rounding);
     let well_conditioned = squares[squares.len() - 1] > WELL_CONDITIONED * squares[0];
-    let affordable = n as f64 * (d * d) as f64 <= QR_BUDGET;
     if !well_conditioned
-        && affordable
+        && decomposes((n, d))
         && let Some(values) = singular_values_by_qr(make().view())
     {
         return values;
     }
     squares.into_iter().map(f64::sqrt).collect()
+}
+
+/// Whether an ill-conditioned matrix of this shape, or its transpose, is decomposed.
+pub(crate) fn decomposes((n, d): (usize, usize)) -> bool {
+    n as f64 * d as f64 * n.min(d) as f64 <= QR_BUDGET
 }
 
 /// Of a tall matrix; nothing if the iteration does not converge.
@@ -248,11 +253,27 @@ pub(crate) fn log_det_and_inverse(a: Array2<f64>) -> Option<(f64, Array2<f64>)> 
     Some((cholesky.ln_determinant(), inverse))
 }
 
-/// Eigenvalues of `b^-1/2 a b^-1/2` for symmetric `a` and positive definite `b`, largest first, none negative; nothing
-/// if rounding makes `b` indefinite.
-pub(crate) fn whitened_eigenvalues(a: Array2<f64>, b: Array2<f64>) -> Option<Vec<f64>> {
+/// The `d` eigenvalues of `b^-1/2 a'a b^-1/2` for `a` `[n, d]` and positive definite `b` `[d, d]`, largest first, none
+/// negative; nothing if rounding makes `b` indefinite.
+pub(crate) fn whitened_eigenvalues(a: ArrayView2<f64>, b: Array2<f64>) -> Option<Vec<f64>> {
+    let (n, d) = a.dim();
     let lower = Cholesky::new(symmetric(b))?.unpack();
-    let half = lower.solve_lower_triangular(&symmetric(a))?;
+    if n < d {
+        // By the small side: with the rows of x = a L^-T, xx' has the eigenvalues that are not 0.
+        let chunks: Vec<ArrayView2<f64>> = a.axis_chunks_iter(Axis(0), PANEL).collect();
+        let whitened = |rows: ArrayView2<f64>| {
+            let columns = DMatrix::from_fn(d, rows.nrows(), |i, j| rows[(j, i)]);
+            let solved = lower.solve_lower_triangular(&columns).expect("a Cholesky factor");
+            Array2::from_shape_vec(rows.raw_dim(), solved.data.into()).expect("a row a column")
+        };
+        let parts: Vec<Array2<f64>> = chunks.into_par_iter().map(whitened).collect();
+        let parts: Vec<ArrayView2<f64>> = parts.iter().map(Array2::view).collect();
+        let whitened = concatenate(Axis(0), &parts).expect("parts of one width");
+        let mut values = eigenvalues(symmetric(small_gram(whitened.view())), 0.0);
+        values.resize(d, 0.0);
+        return Some(values);
+    }
+    let half = lower.solve_lower_triangular(&symmetric(gram(a)))?;
     let whitened = lower.solve_lower_triangular(&half.transpose())?;
     Some(eigenvalues(whitened, 0.0))
 }

@@ -12,12 +12,16 @@ const FOR_10_PERCENT: usize = 100;
 
 /// The share of members above the lowest threshold that at most so many non-members reach.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum TruePositives {
     /// At 1 % false positives, from 1,000 non-members on.
+    #[cfg_attr(feature = "serde", serde(rename = "true_positives_at_1_percent"))]
     At1Percent(Estimate),
     /// At 10 %, from 100 to 999 non-members.
+    #[cfg_attr(feature = "serde", serde(rename = "true_positives_at_10_percent"))]
     At10Percent(Estimate),
     /// Fewer than 100 non-members; so many are missing.
+    #[cfg_attr(feature = "serde", serde(rename = "true_positives_too_few_images"))]
     TooFew { missing: usize },
 }
 

@@ -1,9 +1,10 @@
 //! TwoNN: Facco, d'Errico, Rodriguez and Laio 2017, "Estimating the intrinsic dimension of datasets by a minimal
 //! neighborhood information" (arXiv 1803.06992).
 
-use ndarray::ArrayView2;
+use ndarray::{ArrayView2, Axis};
 use rayon::prelude::*;
 
+use crate::copies;
 use crate::distances::{Distances, Nearest};
 use crate::error::{MeasureError, Result};
 use crate::rows::{Rows, check};
@@ -18,7 +19,7 @@ const LEAST_ROWS: usize = 10;
 /// a mu up to this one. Distances are Euclidean, of the raw rows.
 ///
 /// Lethe's variant is the paper's: F(mu_i) = i/n, the largest 10 % of mu left out, least squares through the origin.
-/// A row with a copy has mu = infinity and is left out, and n counts the others. (The maximum likelihood estimator that
+/// Of [copies](crate::copies()) only the first row is taken, as they have a neighbour at no distance. (The maximum likelihood estimator that
 /// other tools offer, n / sum ln mu, is another number.)
 ///
 /// `O(n^2 d)` time in products of matrices, memory of one copy of `z` and a block a thread.
@@ -28,17 +29,26 @@ const LEAST_ROWS: usize = 10;
 /// two views of an image, read as fewer dimensions than there are.
 ///
 /// # Errors
-/// Not finite, empty, fewer than ten rows without a copy, or all neighbours at the same distance.
+/// Not finite, empty, fewer than ten different rows, or all neighbours at the same distance.
 pub fn two_nn(z: ArrayView2<f64>) -> Result<f64> {
     check(z)?;
-    of_ratios(ratios(&Distances::new(z)))
+    of_kept(z, &copies::of_checked(z).kept)
 }
 
-pub(crate) fn of_rows(rows: &Rows) -> Result<f64> {
+/// Of [`Rows`], which keep it.
+pub(crate) fn of_checked(rows: &Rows) -> Result<f64> {
     match rows.together() {
         Some(pairs) => of_ratios(pairs.ratios.clone()),
-        None => of_ratios(ratios(&Distances::new(rows.z))),
+        None => of_kept(rows.z, &rows.copies().kept),
     }
+}
+
+/// Of the rows `kept` of a checked matrix.
+fn of_kept(z: ArrayView2<f64>, kept: &[usize]) -> Result<f64> {
+    if kept.len() == z.nrows() {
+        return of_ratios(ratios(&Distances::new(z)));
+    }
+    of_ratios(ratios(&Distances::new(z.select(Axis(0), kept).view())))
 }
 
 fn of_ratios(mut ratios: Vec<f64>) -> Result<f64> {
@@ -57,7 +67,7 @@ fn of_ratios(mut ratios: Vec<f64>) -> Result<f64> {
     if xx > 0.0 { Ok(xy / xx) } else { Err(MeasureError::EqualDistances) }
 }
 
-/// Of every row without a copy.
+/// Of every row.
 fn ratios(distances: &Distances) -> Vec<f64> {
     let starts = distances.starts();
     let of_block = |&i: &usize| {

@@ -47,10 +47,9 @@ pub fn unitmem(activations: ArrayView3<f64>) -> Result<UnitMem> {
     of_views(&activations.axis_iter(Axis(1)).collect::<Vec<_>>())
 }
 
-/// Of pairs.
 pub(crate) fn of_rows(rows: &Rows) -> Result<f64> {
-    let (first, second) = rows.z.split_at(Axis(0), rows.z.nrows() / 2);
-    Ok(of_views(&[first, second])?.mean())
+    let images = rows.z.nrows() / rows.views()?;
+    Ok(of_views(&rows.z.axis_chunks_iter(Axis(0), images).collect::<Vec<_>>())?.mean())
 }
 
 /// Of `[images, units]` a view.

@@ -1,7 +1,8 @@
-//! k-means, agreement, silhouette and DSE.
+//! k-means, agreement, silhouette, DSE and CLID.
 
 use lethe_measures::{
-    MeasureError, adjusted_mutual_information, cluster_stability, dse, dse_of_clusters, kmeans, lloyd, silhouette,
+    MeasureError, adjusted_mutual_information, clid, cluster_learnability, cluster_stability, dse_pooled,
+    dse_pooled_of_clusters, kmeans, lloyd, silhouette, two_nn,
 };
 use ndarray::{Array2, Axis, array, concatenate};
 
@@ -120,21 +121,21 @@ fn structure_is_blind_to_rotation_and_row_scale() {
     let z = normal(120, 6, 8);
     let labels = classes(120, 5);
     let scaled = Array2::from_shape_fn((120, 6), |(i, j)| (0.5 + i as f64) * z[(i, j)]).dot(&rotation(6));
-    let [a, b] = [&z, &scaled].map(|z| dse_of_clusters(z.view(), &labels).unwrap());
+    let [a, b] = [&z, &scaled].map(|z| dse_pooled_of_clusters(z.view(), &labels).unwrap());
     for (a, b) in [(a.between, b.between), (a.dimension, b.dimension), (a.within, b.within), (a.total(), b.total())] {
         assert!((a - b).abs() < 1e-9);
     }
-    let apart = dse(heaps(120, 6, 24, 9).view(), 24, 0).unwrap();
-    let noise = dse(z.view(), 24, 0).unwrap();
+    let apart = dse_pooled(heaps(120, 6, 24, 9).view(), 24, 0).unwrap();
+    let noise = dse_pooled(z.view(), 24, 0).unwrap();
     assert!(apart.within < noise.within && apart.total() > noise.total(), "{apart:?} {noise:?}");
-    assert_eq!(dse(z.view(), 24, 0), Ok(on_any_threads(|| dse(z.view(), 24, 0).unwrap())));
+    assert_eq!(dse_pooled(z.view(), 24, 0), Ok(on_any_threads(|| dse_pooled(z.view(), 24, 0).unwrap())));
 }
 
 /// Orthogonal pairs of equal rows: every part by hand.
 #[test]
 fn structure_of_four_corners() {
     let z = array![[1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [0.0, 3.0]];
-    let found = dse_of_clusters(z.view(), &[0, 0, 1, 1]).unwrap();
+    let found = dse_pooled_of_clusters(z.view(), &[0, 0, 1, 1]).unwrap();
     assert_close(found.between, 2f64.sqrt() / 0.5f64.sqrt());
     assert_close(found.dimension, 1.0);
     assert_close(found.within, 0.0);
@@ -152,16 +153,45 @@ fn what_has_no_clusters_is_named() {
     assert_eq!(silhouette(z.view(), &labels[1..]), Err(MeasureError::LabelsLength { labels: 29, rows: 30 }));
     assert_eq!(cluster_stability(z.view(), 3, 1, 0), Err(MeasureError::TooFewRuns { runs: 1, needed: 2 }));
     assert_eq!(cluster_stability(z.view(), 1, 3, 0), Err(MeasureError::Clusters { clusters: 1, rows: 30 }));
-    assert_eq!(dse(z.view(), 16, 0), Err(MeasureError::TooFewRows { rows: 30, needed: 32 }));
-    assert_eq!(dse(z.view(), 1, 0), Err(MeasureError::Clusters { clusters: 1, rows: 30 }));
+    assert_eq!(dse_pooled(z.view(), 16, 0), Err(MeasureError::TooFewRows { rows: 30, needed: 32 }));
+    assert_eq!(dse_pooled(z.view(), 1, 0), Err(MeasureError::Clusters { clusters: 1, rows: 30 }));
     let ones = Array2::<f64>::ones((30, 4));
-    assert_eq!(dse_of_clusters(ones.view(), &labels), Err(MeasureError::NoVariance));
+    assert_eq!(dse_pooled_of_clusters(ones.view(), &labels), Err(MeasureError::NoVariance));
     assert_eq!(silhouette(ones.view(), &labels), Ok(0.0));
     let mut zero = z.clone();
     zero.row_mut(3).fill(0.0);
-    assert_eq!(dse(zero.view(), 3, 0), Err(MeasureError::ZeroRow { row: 3 }));
+    assert_eq!(dse_pooled(zero.view(), 3, 0), Err(MeasureError::ZeroRow { row: 3 }));
     let mut broken = z;
     broken[(2, 1)] = f64::INFINITY;
     assert!(matches!(kmeans(broken.view(), 3, 0), Err(MeasureError::NonFinite { row: 2, column: 1, .. })));
     assert!(matches!(silhouette(broken.view(), &labels), Err(MeasureError::NonFinite { .. })));
+}
+
+#[test]
+fn clusters_apart_are_learnt_from_half_of_the_rows() {
+    let z = heaps(400, 8, 20, 3);
+    let found = on_any_threads(|| clid(z.view(), 0).unwrap());
+    assert_eq!(found.learnability, 1.0);
+    assert_eq!(found.dimension, two_nn(z.view()).unwrap());
+    assert_close(found.relative_dimension, found.dimension / 8.0);
+    assert_close(found.total(), 1.0 + found.dimension / 8.0);
+    assert_eq!(clid((5.0 * z.dot(&rotation(8))).view(), 0).unwrap().learnability, 1.0);
+    // Clusters that cut a cloud are learnt less well than those that are there.
+    let noise = clid(normal(400, 8, 4).view(), 0).unwrap();
+    assert!((0.2..0.8).contains(&noise.learnability), "{noise:?}");
+    assert_ne!(clid(normal(400, 8, 4).view(), 1).unwrap().learnability, noise.learnability);
+}
+
+#[test]
+fn half_of_the_rows_answer_for_the_others() {
+    let z = array![[1.0, 0.1], [0.1, 1.0], [3.0, 0.0], [0.0, 2.0], [1.0, 0.9]];
+    assert_eq!(cluster_learnability(z.view(), &[4, 5, 4, 5, 5], &[0, 1]), Ok(2.0 / 3.0));
+    assert_eq!(
+        cluster_learnability(z.view(), &[4, 5, 4, 5], &[0, 1]),
+        Err(MeasureError::LabelsLength { labels: 4, rows: 5 })
+    );
+    for first in [&[][..], &[0, 1, 2, 3, 4]] {
+        assert!(cluster_learnability(z.view(), &[4, 5, 4, 5, 5], first).is_err());
+    }
+    assert_eq!(clid(normal(8, 3, 1).view(), 0), Err(MeasureError::TooFewRows { rows: 8, needed: 9 }));
 }

@@ -1,12 +1,12 @@
 //! Rates, ranks, alignment, uniformity and neighbours.
 
 use lethe_measures::{
-    Groups, MeasureError, Rows, alignment, alpha_req, class_rates, coding_rate, effective_rank, knn, lidar, pair_rates,
-    rankme, uniformity,
+    Groups, MEASURES, MeasureError, Rows, alignment, alpha_req, class_rates, coding_rate, effective_rank, knn, lidar,
+    nesum, rankme, self_cluster, stable_rank, uniformity, view_rates,
 };
 use ndarray::{Array1, Array2, Axis, concatenate};
 
-use crate::support::{assert_close, normal, rotation};
+use crate::support::{assert_close, heaps, normal, rotation};
 
 #[test]
 fn rotation_and_row_scale_leave_the_rates_unchanged() {
@@ -19,8 +19,8 @@ fn rotation_and_row_scale_leave_the_rates_unchanged() {
     assert_close(after.coding_rate, before.coding_rate);
     assert_close(after.compressed_rate, before.compressed_rate);
     assert_close(
-        pair_rates(moved.view(), 0.1).unwrap().compressed_rate,
-        pair_rates(z.view(), 0.1).unwrap().compressed_rate,
+        view_rates(moved.view(), 2, 0.1).unwrap().compressed_rate,
+        view_rates(z.view(), 2, 0.1).unwrap().compressed_rate,
     );
     assert!(before.coding_rate_reduction() > 0.1);
 }
@@ -31,7 +31,8 @@ fn pairs_are_classes_of_two() {
         let z = normal(n, d, 2);
         let labels: Vec<u32> = (0..n).map(|i| (i % (n / 2)) as u32).collect();
         for eps2 in [0.05, 0.5] {
-            let (pairs, classes) = (pair_rates(z.view(), eps2).unwrap(), class_rates(z.view(), &labels, eps2).unwrap());
+            let (pairs, classes) =
+                (view_rates(z.view(), 2, eps2).unwrap(), class_rates(z.view(), &labels, eps2).unwrap());
             assert_close(pairs.coding_rate, classes.coding_rate);
             assert_close(pairs.compressed_rate, classes.compressed_rate);
         }
@@ -49,9 +50,9 @@ fn identical_rows_have_the_least_coding_rate() {
     let row = normal(1, 32, 4);
     let z = concatenate(Axis(0), &vec![row.view(); 50]).unwrap();
     assert_close(coding_rate(z.view(), 0.5).unwrap(), 0.5 * (1.0f64 + 32.0 / 0.5).ln());
-    let rates = pair_rates(z.view(), 0.5).unwrap();
+    let rates = view_rates(z.view(), 2, 0.5).unwrap();
     assert_close(rates.compressed_rate, 0.5 * (1.0f64 + 2.0 * 32.0).ln());
-    assert_close(alignment(z.view()).unwrap(), 0.0);
+    assert_close(alignment(z.view(), 2).unwrap(), 0.0);
     assert_close(uniformity(z.view()).unwrap(), 0.0);
     assert_eq!(effective_rank(Array2::<f64>::ones((9, 3)).view()), Err(MeasureError::NoVariance));
 }
@@ -97,7 +98,7 @@ fn far_values_do_not_break_the_solvers() {
         let scaled = scale * &z;
         assert_close(rankme(scaled.view()).unwrap(), rankme(z.view()).unwrap());
         assert_close(coding_rate(scaled.view(), 0.5).unwrap(), coding_rate(z.view(), 0.5).unwrap());
-        assert!(lidar(scaled.view(), 2).unwrap().is_finite());
+        assert!(lidar(scaled.view(), 10).unwrap().is_finite());
     }
     assert_eq!(
         rankme((1e101 * Array2::<f64>::ones((2, 2))).view()),
@@ -121,6 +122,91 @@ fn neither_strides_nor_blocks_matter() {
         }
     }
     assert_close(uniformity(z.view()).unwrap(), (potentials / (350.0 * 699.0)).ln());
+}
+
+/// `informative` of 128 directions tell images apart, with twice the deviation of a view: `views` of each of `images`.
+fn views_of_images(informative: usize, images: usize, views: usize) -> Array2<f64> {
+    let (centres, noise) = (normal(images, informative, 20), normal(images * views, 128, 21));
+    Array2::from_shape_fn((images * views, 128), |(i, j)| {
+        let centre = if j < informative { 2.0 * centres[(i % images, j)] } else { 0.0 };
+        centre + noise[(i, j)]
+    })
+}
+
+/// The paper's setting, 50 views of 1,000 images; and ten views, with which the number is higher but grows with the
+/// directions. With two views it would not.
+#[test]
+fn lidar_counts_the_directions_that_tell_images_apart() {
+    for (informative, expected) in [(8, 12.3), (32, 34.4), (96, 92.2)] {
+        let found = lidar(views_of_images(informative, 1000, 50).view(), 50).unwrap();
+        assert!((found / expected - 1.0).abs() < 0.02, "{informative}: {found} for {expected}");
+    }
+    let with_ten = [8, 32, 96].map(|informative| lidar(views_of_images(informative, 1000, 10).view(), 10).unwrap());
+    assert!(with_ten.is_sorted() && with_ten[1] > 1.2 * with_ten[0], "{with_ten:?}");
+}
+
+/// By the definition, every pair of views of every image.
+#[test]
+fn alignment_is_over_all_pairs_of_views() {
+    let z = normal(40, 6, 22);
+    let u = &z / &z.map_axis(Axis(1), |row| row.dot(&row).sqrt()).insert_axis(Axis(1));
+    let mut sum = 0.0;
+    for (image, v, w) in (0..10).flat_map(|image| (0..4).flat_map(move |v| (0..v).map(move |w| (image, v, w)))) {
+        sum += (&u.row(10 * v + image) - &u.row(10 * w + image)).mapv(|x| x * x).sum();
+    }
+    assert_close(alignment(z.view(), 4).unwrap(), sum / 60.0);
+    let rows = Rows::new(z.view(), Groups::Views(4), 0.5).unwrap();
+    let of = |name: &str| MEASURES.iter().find(|measure| measure.name == name).unwrap().of;
+    assert_close(of("alignment")(&rows).unwrap(), sum / 60.0);
+    // Views that lie together to the last digits keep theirs.
+    let near = concatenate(Axis(0), &[z.view(), (&z + &(1e-9 * normal(40, 6, 23))).view()]).unwrap();
+    let found = alignment(near.view(), 2).unwrap();
+    assert!((1e-19..1e-17).contains(&found), "{found:e}");
+}
+
+#[test]
+fn views_are_classes_of_their_number() {
+    for (n, d, views) in [(60, 10, 3), (20, 70, 5), (40, 6, 10)] {
+        let z = normal(n, d, 24);
+        let labels: Vec<u32> = (0..n).map(|i| (i % (n / views)) as u32).collect();
+        for eps2 in [0.05, 0.5] {
+            let by_view = view_rates(z.view(), views, eps2).unwrap();
+            let classes = class_rates(z.view(), &labels, eps2).unwrap();
+            assert_close(by_view.coding_rate, classes.coding_rate);
+            assert_close(by_view.compressed_rate, classes.compressed_rate);
+        }
+    }
+}
+
+#[test]
+fn ranks_of_long_directions() {
+    let z = rotation(60);
+    assert_close(stable_rank(z.view()).unwrap(), 60.0);
+    let stretched = z.dot(&Array2::from_diag(&Array1::from_iter((0..60).map(|i| if i == 0 { 3.0 } else { 1.0 }))));
+    assert_close(stable_rank(stretched.view()).unwrap(), (9.0 + 59.0) / 9.0);
+    let spread = normal(500, 12, 25);
+    let moved = 1e-3 * spread.dot(&rotation(12)) + 5.0;
+    assert_close(nesum(moved.view()).unwrap(), nesum(spread.view()).unwrap());
+    assert!(stable_rank(moved.view()).unwrap() < 1.1, "the stable rank does not centre");
+    let centred = &spread - &spread.mean_axis(Axis(0)).unwrap();
+    assert_close(nesum(spread.view()).unwrap(), stable_rank(centred.view()).unwrap());
+    for scale in [1e-60, 1e99] {
+        assert_close(stable_rank((scale * &spread).view()).unwrap(), stable_rank(spread.view()).unwrap());
+    }
+}
+
+#[test]
+fn self_clustering_is_0_for_even_rows_and_1_for_one_line() {
+    for (n, d) in [(3000, 20), (60, 300)] {
+        let found = self_cluster(normal(n, d, 26).view()).unwrap();
+        assert!(found.abs() < 0.003, "{found}");
+    }
+    let line = normal(50, 1, 27).dot(&normal(1, 9, 28));
+    assert_close(self_cluster(line.view()).unwrap(), 1.0);
+    assert_close(self_cluster(Array2::<f64>::eye(30).view()).unwrap(), (30.0 - 59.0) / (900.0 - 59.0));
+    let z = heaps(200, 6, 3, 29);
+    let scale = Array1::from_iter((0..200).map(|i| 0.1 + f64::from(i))).insert_axis(Axis(1));
+    assert_close(self_cluster((&z.dot(&rotation(6)) * &scale).view()).unwrap(), self_cluster(z.view()).unwrap());
 }
 
 /// The label that the k nearest of `bank` vote for, by a full sort.
@@ -183,7 +269,7 @@ fn what_cannot_be_measured_is_named() {
     };
     assert_eq!(rankme(with(3, 7, f64::NAN).view()).unwrap_err().to_string(), "the value in row 3, column 7 is NaN");
     assert_eq!(
-        lidar(with(9, 0, f64::NEG_INFINITY).view(), 2).unwrap_err().to_string(),
+        lidar(with(9, 0, f64::NEG_INFINITY).view(), 10).unwrap_err().to_string(),
         "the value in row 9, column 0 is -inf"
     );
     let mut zero = z.clone();
@@ -192,14 +278,32 @@ fn what_cannot_be_measured_is_named() {
     assert!(rankme(zero.view()).is_ok(), "RankMe needs no direction of a row");
     assert_eq!(rankme((0.0 * &z).view()), Err(MeasureError::AllZero));
     assert_eq!(rankme(Array2::zeros((0, 4)).view()), Err(MeasureError::Empty { rows: 0, columns: 4 }));
-    assert_eq!(alignment(normal(7, 3, 1).view()), Err(MeasureError::UnevenViews { rows: 7, views: 2 }));
-    assert_eq!(lidar(z.view(), 3), Err(MeasureError::UnevenViews { rows: 10, views: 3 }));
-    assert_eq!(lidar(normal(2, 3, 1).view(), 2), Err(MeasureError::TooFewRows { rows: 2, needed: 4 }));
+    assert_eq!(alignment(normal(7, 3, 1).view(), 2), Err(MeasureError::UnevenViews { rows: 7, views: 2 }));
+    assert_eq!(lidar(normal(31, 3, 1).view(), 10), Err(MeasureError::UnevenViews { rows: 31, views: 10 }));
+    assert_eq!(lidar(normal(10, 3, 1).view(), 10), Err(MeasureError::TooFewRows { rows: 10, needed: 20 }));
+    assert_eq!(lidar(z.view(), 1), Err(MeasureError::TooFewViews { views: 1, needed: 10 }));
+    assert_eq!(
+        lidar(normal(90, 3, 1).view(), 9).unwrap_err().to_string(),
+        "9 views of every image are too few, expected at least 10"
+    );
+    assert_eq!(alignment(z.view(), 1), Err(MeasureError::TooFewViews { views: 1, needed: 2 }));
+    assert_eq!(self_cluster(normal(1, 3, 1).view()), Err(MeasureError::TooFewRows { rows: 1, needed: 2 }));
+    assert_eq!(self_cluster(normal(3, 1, 1).view()), Err(MeasureError::TooFewColumns { columns: 1, needed: 2 }));
+    assert_eq!(self_cluster(zero.view()), Err(MeasureError::ZeroRow { row: 4 }));
+    assert_eq!(stable_rank((0.0 * &z).view()), Err(MeasureError::AllZero));
+    assert_eq!(nesum(Array2::<f64>::ones((9, 3)).view()), Err(MeasureError::NoVariance));
     assert_eq!(uniformity(normal(1, 3, 1).view()), Err(MeasureError::TooFewRows { rows: 1, needed: 2 }));
     assert_eq!(alpha_req(z.view()), Err(MeasureError::TooFewDirections { found: 9, needed: 11 }));
     assert_eq!(class_rates(z.view(), &[0; 9], 0.5), Err(MeasureError::LabelsLength { labels: 9, rows: 10 }));
     assert_eq!(coding_rate(z.view(), 0.0), Err(MeasureError::NotPositive { name: "eps2", value: 0.0 }));
     assert!(Rows::new(z.view(), Groups::Labels(&[1; 11]), 0.5).is_err());
+    for (views, error) in [
+        (0, MeasureError::TooFewViews { views: 0, needed: 2 }),
+        (1, MeasureError::TooFewViews { views: 1, needed: 2 }),
+        (3, MeasureError::UnevenViews { rows: 10, views: 3 }),
+    ] {
+        assert_eq!(Rows::new(z.view(), Groups::Views(views), 0.5).err(), Some(error));
+    }
 
     let z = z.mapv(|x| x as f32);
     assert_eq!(knn::leave_one_out(z.view(), &[0; 10], 10, 0.1), Err(MeasureError::TooFewRows { rows: 10, needed: 11 }));

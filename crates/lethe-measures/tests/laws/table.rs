@@ -1,6 +1,8 @@
 //! The table of measures as a whole.
 
-use lethe_measures::{Cost, Groups, MEASURES, Needs, Rows, reference};
+use lethe_measures::{
+    Ceiling, Groups, MEASURES, Measure, MeasureError, Needs, Rows, Step, affordable, budget, reference, seconds,
+};
 use ndarray::{Array2, Axis, concatenate};
 
 use crate::support::{heaps, normal, uniform};
@@ -31,9 +33,9 @@ fn no_rows_give_nan_or_a_panic() {
     ];
     for (i, z) in matrices.iter().enumerate() {
         let labels: Vec<u32> = (0..z.nrows() as u32).map(|row| row % 3).collect();
-        for groups in [Groups::None, Groups::Pairs, Groups::Labels(&labels)] {
+        for groups in [Groups::None, Groups::Views(2), Groups::Views(10), Groups::Labels(&labels)] {
             let Ok(rows) = Rows::new(z.view(), groups, 0.5) else {
-                assert!(z.nrows() % 2 == 1);
+                assert!(z.nrows() % 2 == 1 || z.nrows() % 10 > 0);
                 continue;
             };
             let in_one_pass = Rows::new(z.view(), groups, 0.5).unwrap().in_one_pass(true);
@@ -62,7 +64,7 @@ fn one_pass_over_all_pairs_finds_what_each_measure_finds_alone() {
         z.row_mut(n - 1).assign(&copy);
         let rows = || Rows::new(z.view(), Groups::None, 0.5).unwrap();
         let (alone, together) = (rows(), rows().in_one_pass(true));
-        for measure in MEASURES.iter().filter(|measure| measure.cost == Cost::Pairs) {
+        for measure in MEASURES.iter().filter(|measure| measure.steps.contains(&Step::Pairs)) {
             let [alone, together] = [&alone, &together].map(|rows| (measure.of)(rows).unwrap());
             // A copy's distance of 0 is the root of a rounding in both.
             assert!((together / alone - 1.0).abs() < 1e-9, "{}: {alone} alone, {together}", measure.name);
@@ -78,20 +80,77 @@ fn rows_say_what_they_are() {
             assert!(!text.is_empty() && !text.ends_with('.'), "{}: {text}", measure.name);
         }
     }
-    let named = |name: &str| MEASURES.iter().find(|measure| measure.name == name).expect("a measure");
-    assert_eq!(named("unitmem").needs, Needs::Pairs);
-    assert_eq!(named("idest").cost, Cost::Tree);
+    assert_eq!(named("unitmem").needs, Needs::Views(2));
+    assert_eq!(named("lidar").needs.shown(), "10 views or more");
+}
+
+fn named(name: &str) -> &'static Measure {
+    MEASURES.iter().find(|measure| measure.name == name).expect("a measure")
 }
 
 #[test]
-fn costs_are_in_order() {
-    let costs = [Cost::Spectrum, Cost::Clusters, Cost::Pairs, Cost::Tree];
-    assert!(costs.is_sorted());
-    let at = costs.map(|cost| cost.multiplications(50_000, 2048));
-    assert!(at.is_sorted() && at[0] > 1e11);
-    assert_eq!(costs.map(|cost| cost.affordable(50_000, 2048)), [true, true, true, false]);
-    assert_eq!(costs.map(|cost| cost.affordable(100_000, 2048)), [true, true, false, false]);
-    assert_eq!(costs.map(|cost| cost.affordable(10_000, 2048)), [true; 4]);
+fn groups_that_are_too_few_views_are_refused() {
+    let z = normal(60, 5, 1);
+    let rows = |groups| Rows::new(z.view(), groups, 0.5).unwrap();
+    let lidar = named("lidar");
+    assert_eq!((lidar.of)(&rows(Groups::Views(6))), Err(MeasureError::TooFewViews { views: 6, needed: 10 }));
+    assert!(!lidar.needs.met_by(Groups::Views(6)) && lidar.needs.met_by(Groups::Views(10)));
+    for name in ["lidar", "alignment", "unitmem"] {
+        assert_eq!((named(name).of)(&rows(Groups::None)), Err(MeasureError::NoViews));
+        assert!(!named(name).needs.met_by(Groups::Labels(&[0; 60])));
+    }
+    assert!(named("compressed_rate").needs.met_by(Groups::Views(6)));
+}
+
+/// Rows as even as they can be come near the ceiling of every rank, and nothing exceeds it.
+#[test]
+fn ranks_reach_their_ceilings_and_stay_below() {
+    let ceilings = |n: usize, d: usize, groups| {
+        let (centred, lifted) = (normal(n, d, 13), normal(n, d, 13) + 0.01);
+        let rows = Rows::new(lifted.view(), groups, 0.5).unwrap();
+        assert_eq!(centred.dim(), (n, d));
+        let ranks = MEASURES.iter().filter(|measure| measure.needs.met_by(groups));
+        let ranks = ranks.filter_map(|measure| measure.ceiling.map(|ceiling| (measure, ceiling)));
+        ranks.map(|(m, c)| (m.name, (m.of)(&rows).unwrap(), c.of(&rows))).collect::<Vec<_>>()
+    };
+    let names = |found: &[(&'static str, f64, usize)]| found.iter().map(|(name, _, _)| *name).collect::<Vec<_>>();
+    let few = ceilings(10, 64, Groups::None);
+    assert_eq!(names(&few), ["rankme", "effective_rank", "stable_rank", "nesum"]);
+    assert_eq!(few.iter().map(|(_, _, ceiling)| *ceiling).collect::<Vec<_>>(), [10, 9, 10, 9]);
+    let views = ceilings(60, 64, Groups::Views(10));
+    assert_eq!(views.last().map(|(name, _, ceiling)| (*name, *ceiling)), Some(("lidar", 5)));
+    assert_eq!(Ceiling::CentredImages.shown(), "min(images - 1, d)");
+    for found in [few, views, ceilings(4000, 6, Groups::None)] {
+        for (name, value, ceiling) in found {
+            assert!(value <= ceiling as f64 * (1.0 + 1e-4), "{name}: {value} of {ceiling}");
+            assert!(value >= 0.2 * ceiling as f64, "{name}: {value} of {ceiling}");
+        }
+    }
+}
+
+#[test]
+fn what_is_taken_unasked_stays_within_its_budget() {
+    let all: Vec<&Measure> = MEASURES.iter().collect();
+    let names = |measures: &[&Measure]| measures.iter().map(|measure| measure.name).collect::<Vec<_>>();
+    for n in [10, 1_000, 20_000, 50_000, 1_000_000] {
+        for d in [2, 64, 1_024, 8_192] {
+            let (taken, left) = affordable(&all, n, d);
+            assert_eq!(taken.len() + left.len(), all.len());
+            assert!(seconds(&taken, n, d) <= budget(n, d));
+            // None that would still have fitted is left out.
+            for (measure, alone) in left {
+                assert_eq!(alone, measure.seconds(n, d));
+                let more: Vec<&Measure> = taken.iter().copied().chain([measure]).collect();
+                assert!(seconds(&more, n, d) > budget(n, d), "{} of {n} x {d}", measure.name);
+            }
+        }
+    }
+    let (taken, left) = affordable(&all, 2_000, 128);
+    assert!(left.is_empty(), "{:?} of few rows", names(&taken));
+    // What two measures share is counted once.
+    let (rankme, nesum) = (named("rankme"), named("nesum"));
+    assert_eq!(seconds(&[rankme, nesum], 20_000, 1_024), rankme.seconds(20_000, 1_024));
+    assert_eq!(affordable(&[], 10, 10).0.len(), 0);
 }
 
 #[test]

@@ -52,6 +52,26 @@ def effective_rank(z):
     return exp_entropy(s / s.sum())
 
 
+def stable_rank(z):
+    return np.linalg.norm(z, "fro") ** 2 / np.linalg.norm(z, 2) ** 2
+
+
+def nesum(z):
+    values = np.linalg.eigvalsh(np.cov(z.T))
+    return values.sum() / values.max()
+
+
+def self_cluster(u):
+    n, d = u.shape
+    even = n + n * (n - 1) / d
+    return (np.linalg.norm(u @ u.T, "fro") ** 2 - even) / (n**2 - even)
+
+
+def cluster_learnability(z, labels, first):
+    u, second = unit(z), np.setdiff1d(np.arange(len(z)), first)
+    return np.mean([labels[first[np.argmax(u[first] @ u[row])]] == labels[row] for row in second])
+
+
 def alpha_req(z):
     n, d = z.shape
     s = np.linalg.svd(z - z.mean(0), compute_uv=False)
@@ -68,9 +88,10 @@ def uniformity(u):
     return np.log(np.mean([np.exp(-2 * np.sum((u[i] - u[j]) ** 2)) for i in range(n) for j in range(i + 1, n)]))
 
 
-def alignment(u):
-    half = len(u) // 2
-    return np.mean([np.sum((u[i] - u[i + half]) ** 2) for i in range(half)])
+def alignment(u, q=2):
+    n = len(u) // q
+    pairs = [(v, w) for v in range(q) for w in range(v)]
+    return np.mean([np.sum((u[v * n + i] - u[w * n + i]) ** 2) for i in range(n) for v, w in pairs])
 
 
 def lidar(z, q):
@@ -222,17 +243,25 @@ for index, (name, z) in enumerate(matrices.items()):
         "alpha_req": alpha_req(z),
         "uniformity": uniformity(u),
         "two_nn": two_nn(z),
+        "stable_rank": stable_rank(z),
+        "nesum": nesum(z),
+        "self_cluster": self_cluster(u),
     }
     add(f"{name}/rows", rows)
     for groups, group in [("by_class", labels), ("by_pair", np.tile(np.arange(n // 2), 2))]:
         r_c = compressed(u, group, eps2)
         add(f"{name}/{groups}", {"compressed_rate": r_c, "coding_rate_reduction": rows["coding_rate"] - r_c})
     unit_mem = unitmem(z.reshape(2, n // 2, d).transpose(1, 0, 2)).mean() if z.min() >= 0 else np.nan
-    add(f"{name}/by_pair", {"alignment": alignment(u), "lidar": lidar(z, 2), "unitmem": unit_mem})
+    add(f"{name}/by_pair", {"alignment": alignment(u), "unitmem": unit_mem})
     np.testing.assert_allclose(dse(z, labels), dse_of_lightly(z, labels), rtol=1e-9)
     add(name, {"dse": dse(z, labels), "silhouette": silhouette_score(z, labels), "tree_length": tree_length(z)})
-    if n % 3 == 0:
-        add(name, {"lidar_3_views": lidar(z, 3)})
+    for q in [q for q in (3, 10) if n % q == 0]:
+        r_c = compressed(u, np.tile(np.arange(n // q), q), eps2)
+        values = {"compressed_rate": r_c, "coding_rate_reduction": rows["coding_rate"] - r_c, "alignment": alignment(u, q)}
+        unit_mem = unitmem(z.reshape(q, n // q, d).transpose(1, 0, 2)).mean() if z.min() >= 0 else np.nan
+        add(f"{name}/by_{q}_views", values | {"unitmem": unit_mem, "lidar": lidar(z, q) if q >= 10 else np.nan})
+    first = np.arange(0, n, 2)
+    add(name, {"learnability": cluster_learnability(z, labels, first)})
 
 centres = rng.standard_normal((6, 12))
 labels = rng.integers(0, 6, 120)
@@ -294,5 +323,15 @@ add("sslmem", {"with": trained, "without": other, "of_images": (other - trained)
 after, others_after = (0.6 * members + rng.standard_normal(150)).round(1), (0.8 * others + rng.standard_normal(230)).round(1)
 auc, error = delong_change((members, others), (after, others_after))
 add("membership", {"members_after": after, "others_after": others_after, "change": auc, "change_error": error})
+
+originals = rng.standard_normal((90, 7))
+nearly = originals[[4, 70, 70]] + 1e-7 * rng.standard_normal((3, 7))
+near = originals[[5, 9]] + 1e-2 * rng.standard_normal((2, 7))
+copied = np.concatenate([originals[:50], originals[[3, 3, 40]], nearly, originals[50:], near, originals[[70]]])
+different, first = np.unique(copied, axis=0, return_index=True)
+distances = cdist(different, different) + np.where(first[:, None] > first[None], 0, np.inf)
+without_nearly = np.sort(first[distances.min(1) > 1e-5 * np.median(cdist(copied, copied))])
+add("copies", {"rows": copied, "copied": np.array(len(copied) - len(different)), "kept": without_nearly})
+add("copies", {"two_nn_of_kept": two_nn(copied[without_nearly])})
 
 save_file(case, sys.argv[1])

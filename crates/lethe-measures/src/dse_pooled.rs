@@ -11,7 +11,7 @@ use crate::spectrum;
 
 /// The parts of the estimate.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Dse {
+pub struct DsePooled {
     /// M_inter: mean distance of a row to the nearest centre but its own, over the mean distance to the centre of all.
     pub between: f64,
     /// M_dim: effective rank over `min(n, d)`.
@@ -21,7 +21,7 @@ pub struct Dse {
     pub within: f64,
 }
 
-impl Dse {
+impl DsePooled {
     /// M_inter + M_dim - M_intra; higher is better.
     pub fn total(&self) -> f64 {
         self.between + self.dimension - self.within
@@ -47,7 +47,7 @@ impl Dse {
 /// # Errors
 /// Not finite, empty, a row of zeros, fewer than two clusters, fewer rows than two a cluster, fewer different rows than
 /// clusters.
-pub fn dse(z: ArrayView2<f64>, clusters: usize, seed: u64) -> Result<Dse> {
+pub fn dse_pooled(z: ArrayView2<f64>, clusters: usize, seed: u64) -> Result<DsePooled> {
     check(z)?;
     let unit = unit_rows(z)?;
     of_unit(unit.view(), clusters, seed, &spectrum::small_gram(unit.view()))
@@ -58,7 +58,7 @@ pub fn dse(z: ArrayView2<f64>, clusters: usize, seed: u64) -> Result<Dse> {
 /// # Errors
 /// Not finite, empty, a row of zeros, another number of labels than rows, one label only, one for every row, or all
 /// rows the same.
-pub fn dse_of_clusters(z: ArrayView2<f64>, labels: &[u32]) -> Result<Dse> {
+pub fn dse_pooled_of_clusters(z: ArrayView2<f64>, labels: &[u32]) -> Result<DsePooled> {
     check(z)?;
     check_labels(z.nrows(), labels)?;
     let unit = unit_rows(z)?;
@@ -69,7 +69,7 @@ pub(crate) fn of_rows(rows: &Rows, clusters: usize, seed: u64) -> Result<f64> {
     Ok(of_unit(rows.unit()?, clusters, seed, rows.unit_gram()?)?.total())
 }
 
-fn of_unit(unit: ArrayView2<f64>, clusters: usize, seed: u64, gram: &Array2<f64>) -> Result<Dse> {
+fn of_unit(unit: ArrayView2<f64>, clusters: usize, seed: u64, gram: &Array2<f64>) -> Result<DsePooled> {
     let n = unit.nrows();
     if clusters < 2 {
         return Err(MeasureError::Clusters { clusters, rows: n });
@@ -81,7 +81,7 @@ fn of_unit(unit: ArrayView2<f64>, clusters: usize, seed: u64, gram: &Array2<f64>
 }
 
 /// `gram` is that of the smaller side of the unit rows.
-fn of_clusters(unit: ArrayView2<f64>, labels: &[u32], gram: &Array2<f64>) -> Result<Dse> {
+fn of_clusters(unit: ArrayView2<f64>, labels: &[u32], gram: &Array2<f64>) -> Result<DsePooled> {
     let (n, d) = unit.dim();
     let mut by_label: Vec<usize> = (0..n).collect();
     by_label.sort_by_key(|&row| labels[row]);
@@ -119,7 +119,7 @@ fn of_clusters(unit: ArrayView2<f64>, labels: &[u32], gram: &Array2<f64>) -> Res
 
     let values = spectrum::singular_values_of_gram(gram, n.max(d));
     let sum: f64 = values.iter().sum();
-    Ok(Dse {
+    Ok(DsePooled {
         between: between.iter().sum::<f64>() / n as f64 / spread,
         dimension: spectrum::exp_entropy(values.iter().map(|value| value / sum)) / n.min(d) as f64,
         within: within.iter().sum::<f64>() / within.len() as f64 / spread,
