@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 use lethe_data::error::{Error, Result};
 use lethe_measures::{
-    self as measures, Estimate, Memorisation, RetrievalHits, ShiftTest, StageViews, ViewDistances, linear_cka, loss_gap,
+    self as measures, ClassRateGap, Estimate, Memorisation, RetrievalHits, Shift, StageViews, ViewDistances, class_rate_gap, linear_cka, loss_gap,
     membership_above_control, memorisation, shift_test,
 };
 use ndarray::{Array2, Array3};
@@ -17,6 +17,9 @@ use super::{Cell, Diagnosis, choice, numbers, onset, reference, words};
 
 /// The fewest images a side that are diagnosed at all.
 pub const LEAST_IMAGES: usize = 20;
+
+/// Stages at which plain features are tested.
+pub(crate) const SHIFT_STAGES: usize = 5;
 
 /// What a diagnosis is told beside the features of its checkpoints.
 pub struct Subject {
@@ -131,13 +134,14 @@ pub fn diagnose(
                 cka_stage: cka(plain.last()),
                 cka_checkpoint: cka(before.get(stage)),
                 batch_gradient_norm_squared: found.extra.batch_gradient_norm_squared,
+                class_rate_gap: last.then(|| class_rates(&found, labels, settings)).flatten(),
                 collapsed: of_stage.as_ref().is_some_and(Told::is_collapsed),
                 reference: of_stage
                     .as_ref()
                     .zip(beside.as_ref())
                     .and_then(|(own, beside)| reference::compare(&own.distances, &beside.stages[stage].distances)),
             });
-            shift.push(shift_of(&found));
+            shift.push(shift_of(&found, stage, stages, settings.seed).filter(|_| checkpoint == 0));
             told.extend(of_stage);
             plain.push(found.train.plain.clone());
             if last {
@@ -227,6 +231,10 @@ impl Told {
         Ok(Some(Self { distances, retrieval, views: views.views() }))
     }
 
+    fn cell(&self) -> measures::Cell<'_> {
+        measures::Cell { distances: &self.distances, retrieval: Some(&self.retrieval) }
+    }
+
     /// Whether most views of either side are the same point.
     fn is_collapsed(&self) -> bool {
         let images = [&self.distances.train, &self.distances.unseen].map(Vec::len);
@@ -238,7 +246,7 @@ impl Told {
 /// All stages of one encoder, and whether its plain features tell the sides apart.
 struct OneEncoder {
     stages: Vec<Told>,
-    shift: Vec<Option<ShiftTest>>,
+    shift: Vec<Option<Shift>>,
 }
 
 impl OneEncoder {
@@ -249,15 +257,17 @@ impl OneEncoder {
             let features = features.stage(stage).map_err(place)?;
             check(&features).map_err(place)?;
             found.stages.extend(Told::of(&features, seed).map_err(place)?);
-            found.shift.push(shift_of(&features));
+            found.shift.push(shift_of(&features, stage, stages, seed));
         }
         Ok(found)
     }
 }
 
-fn shift_of(features: &StageFeatures) -> Option<ShiftTest> {
+/// The test at one of a few stages, from the first to the last.
+fn shift_of(features: &StageFeatures, stage: usize, stages: usize, seed: u64) -> Option<Shift> {
+    let tested = (0..SHIFT_STAGES).any(|k| stage == k * (stages - 1) / (SHIFT_STAGES - 1));
     let (train, unseen) = (features.train.plain.as_ref()?, features.unseen.as_ref()?.plain.as_ref()?);
-    shift_test(train.view(), unseen.view()).ok()
+    tested.then(|| shift_test(train.view(), unseen.view(), seed).ok())?
 }
 
 /// The sides must have the same images in number, and the same views.
@@ -285,8 +295,8 @@ fn membership(
             .hint("give images that the encoder has not seen"));
     }
     let cells = |told: &[Told]| -> Result<Vec<Memorisation>> {
-        let cell = |found: &Told| measures::Cell { distances: &found.distances, retrieval: Some(&found.retrieval) };
-        memorisation(&told.iter().map(cell).collect::<Vec<_>>(), true, seed).map_err(failed)
+        let cells: Vec<measures::Cell> = told.iter().map(Told::cell).collect();
+        memorisation(&cells, true, seed).map_err(failed)
     };
     for (cell, found) in diagnosis.cells.iter_mut().zip(cells(told)?) {
         cell.memorisation = Some(found);
@@ -307,6 +317,13 @@ fn membership(
     let (path, shift) = (path.clone(), control.shift.clone());
     diagnosis.control = Some(Control { kind: *kind, path, stages: cells(&control.stages)?, shift });
     Ok(())
+}
+
+/// The class gap of the coding rate reduction, where both sides have labels.
+fn class_rates(features: &StageFeatures, labels: [Option<&[u32]>; 2], settings: &Settings) -> Option<ClassRateGap> {
+    let [Some(train_labels), Some(unseen_labels)] = labels else { return None };
+    let (train, unseen) = (features.train.plain.as_ref()?, features.unseen.as_ref()?.plain.as_ref()?);
+    class_rate_gap([train.view(), unseen.view()], [train_labels, unseen_labels], settings.eps2, 1, settings.seed).ok()
 }
 
 fn loss_gap_of([train, unseen]: &[Vec<f64>; 2]) -> Option<LossGap> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use indexmap::IndexMap;
 use lethe_data::error::{Error, Result};
 use lethe_data::files;
-use lethe_measures::{Estimate, Memorisation, ShiftTest};
+use lethe_measures::{ClassRateGap, Estimate, Memorisation, Shift};
 use serde::{Deserialize, Serialize};
 
 use super::findings::Findings;
@@ -125,9 +125,9 @@ pub struct Control {
     pub path: Option<String>,
     /// One for each stage.
     pub stages: Vec<Memorisation>,
-    /// Whether plain features of the control tell the two sides apart, for each stage.
+    /// Whether plain features of the control tell the two sides apart, for each stage that was tested.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub shift: Vec<Option<ShiftTest>>,
+    pub shift: Vec<Option<Shift>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,6 +156,10 @@ pub struct Cell {
     /// Membership minus that of the control on the same images and views; the intervals hold together for all cells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub membership_above_control: Option<Estimate>,
+    /// Class dR of the last stage, training less unseen images, with equal counts of every class; beside it the same of two
+    /// halves of the unseen images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_rate_gap: Option<ClassRateGap>,
     /// Most images have the same features at this stage.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub collapsed: bool,

@@ -3,6 +3,7 @@
 use lethe_measures::{Estimate, LEAST_IMAGES_FOR_A_VERDICT};
 use serde::{Deserialize, Serialize};
 
+use super::diagnose::SHIFT_STAGES;
 use super::diagnosis::{Cell, ControlKind, Diagnosis, Relation};
 use super::per_image::{MEMORISATION_GAP, VIEW_RETRIEVAL};
 
@@ -127,7 +128,7 @@ pub enum Doubt {
     /// The control tells the two sides apart.
     SidesDifferInKind { stage: String, membership: Estimate, control: ControlKind },
     /// Plain features of the control tell the two sides apart.
-    Shift { stage: String, auc: Estimate },
+    Shift { stage: String, auc: f64, p: f64 },
     /// A trained encoder holds unseen images closer than training images.
     UnseenCloser { checkpoint: usize, stage: String, membership: Estimate },
     /// The files of the two sides differ.
@@ -303,9 +304,9 @@ fn doubts(d: &Diagnosis) -> Vec<Doubt> {
                 doubts.push(Doubt::SidesDifferInKind { stage, membership, control });
             }
             let shifted = d.stages.iter().zip(&control.shift).filter_map(|(stage, test)| Some((stage, test.as_ref()?)));
-            let shifted = shifted.filter(|(_, test)| test.found);
-            if let Some((stage, test)) = shifted.max_by(|a, b| a.1.auc.value.total_cmp(&b.1.auc.value)) {
-                doubts.push(Doubt::Shift { stage: stage.clone(), auc: test.auc });
+            let shifted = shifted.filter(|(_, test)| test.p <= 0.05 / SHIFT_STAGES as f64);
+            if let Some((stage, test)) = shifted.max_by(|a, b| a.1.auc.total_cmp(&b.1.auc)) {
+                doubts.push(Doubt::Shift { stage: stage.clone(), auc: test.auc, p: test.p });
             }
         }
     }

@@ -132,10 +132,9 @@ fn doubtful(d: &Diagnosis, doubt: &Doubt) -> String {
             control_name(*control),
             with_interval(*membership)
         ),
-        Doubt::Shift { stage, auc } => format!(
+        Doubt::Shift { stage, auc, p } => format!(
             "The two sides may differ in kind: plain features of {stage} in an encoder that never saw them tell them apart, with \
-             AUC {}.",
-            with_interval(*auc)
+             AUC {auc:.3} (p = {p:.3})."
         ),
         Doubt::UnseenCloser { checkpoint, stage, membership } => format!(
             "In {stage} at {} the views of unseen images lie closer together than those of training images (AUC {}): the two \

@@ -284,19 +284,28 @@ fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// By stage: the gap with its interval, class dR on training images less that on unseen ones, the AUC with its interval.
+/// The numbers of memorisation of each stage, those with an interval as `NAME` and `NAME_interval`.
 fn memorisation(diagnosis: &Value) -> Value {
+    const WITH_INTERVAL: [(&str, &str); 7] = [
+        ("gap", "memorisation_gap"),
+        ("relative_gap", "relative_gap"),
+        ("d_train", "d_train"),
+        ("d_unseen", "d_unseen"),
+        ("d_between", "d_between"),
+        ("retrieval_gap", "retrieval_gap"),
+        ("auc", "membership"),
+    ];
     let cells = diagnosis["cells"].as_array().into_iter().flatten();
     let of = |cell: &Value| {
-        let rate = |side: &str| cell[side]["by_class"]["coding_rate_reduction"].as_f64();
-        let auc = &cell["membership"]["auc"];
-        json!({
-            "gap": rounded(&cell["memorisation_gap"]),
-            "gap_interval": [rounded(&cell["gap_interval"][0]), rounded(&cell["gap_interval"][1])],
-            "class_rate": rate("train").zip(rate("unseen")).map(|(train, unseen)| rounded(&json!(train - unseen))),
-            "auc": rounded(&auc["value"]),
-            "auc_interval": [rounded(&auc["low"]), rounded(&auc["high"])],
-        })
+        let mut numbers = Map::new();
+        for (name, key) in WITH_INTERVAL {
+            let estimate = &cell["memorisation"][key];
+            numbers.insert(name.to_owned(), rounded(&estimate["value"]));
+            let ends = [rounded(&estimate["low"]), rounded(&estimate["high"])];
+            numbers.insert(format!("{name}_interval"), json!(ends));
+        }
+        numbers.insert("class_rate".to_owned(), rounded(&cell["class_rate_gap"]["gap"]["value"]));
+        Value::Object(numbers)
     };
     Value::Object(cells.map(|cell| (cell["stage"].as_str().unwrap_or_default().to_owned(), of(cell))).collect())
 }

@@ -210,7 +210,7 @@ fn row(diagnosis: &Diagnosis, cell: &Cell) -> Vec<String> {
         diagnosis.checkpoint_name(cell.checkpoint),
         interval(found.map(|found| found.membership), 3),
         interval(cell.membership_above_control, 3),
-        interval(found.map(|found| found.relative_gap), 3),
+        interval(found.and_then(|found| found.relative_gap), 3),
         found.map_or("-", |_| seen).to_owned(),
     ];
     for protocol in ["knn-20", "linear"] {

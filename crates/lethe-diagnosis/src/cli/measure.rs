@@ -176,9 +176,11 @@ fn against(args: &Args, train: &Path, unseen: &Path) -> Result<()> {
         shown.add_row([name.to_owned(), format!("{value:.4}"), format!("{low:.4} to {high:.4}")]);
     };
     add("membership", Some(numbers.membership));
-    let TruePositives { at_1_percent, at_10_percent, .. } = numbers.true_positives;
-    add("true_positives_at_1_percent", at_1_percent);
-    add("true_positives_at_10_percent", at_10_percent);
+    match numbers.true_positives {
+        TruePositives::At1Percent(found) => add("true_positives_at_1_percent", Some(found)),
+        TruePositives::At10Percent(found) => add("true_positives_at_10_percent", Some(found)),
+        TruePositives::TooFew { .. } => {}
+    }
     add("memorisation_gap", Some(numbers.memorisation_gap));
     add("relative_gap", numbers.relative_gap);
     add("d_train", Some(numbers.d_train));
@@ -292,7 +294,7 @@ fn measure(
                     measured.variants.insert(measure.name, measure.variant);
                 }
                 if let Some(ceiling) = measure.ceiling {
-                    measured.ceilings.insert(measure.name, ceiling(n, d));
+                    measured.ceilings.insert(measure.name, ceiling.of(&rows));
                 }
             }
             Err(reason) => drop(measured.skipped.insert(measure.name, reason.clone())),

@@ -57,8 +57,7 @@ pub(super) struct Definition {
     pub(super) name: &'static str,
     pub(super) formula: &'static str,
     pub(super) source: &'static str,
-    pub(super) needs: &'static str,
-    pub(super) cost: &'static str,
+    pub(super) needs: String,
     /// What is settled that the paper leaves open, or done otherwise; empty where nothing is.
     pub(super) variant: &'static str,
     /// Known failures.
@@ -128,8 +127,7 @@ pub(super) fn definitions() -> impl Iterator<Item = Definition> {
         name: f.title,
         formula: f.formula,
         source: f.paper,
-        needs: f.takes,
-        cost: f.cost,
+        needs: f.takes.into(),
         variant: f.variant,
         fails: f.fails,
     };
@@ -139,7 +137,6 @@ pub(super) fn definitions() -> impl Iterator<Item = Definition> {
         formula: m.formula,
         source: m.paper,
         needs: m.needs.shown(),
-        cost: m.cost.shown(),
         variant: m.variant,
         fails: m.fails,
     };

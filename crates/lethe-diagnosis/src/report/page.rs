@@ -337,7 +337,7 @@ fn defined() -> Markup {
         dt { (d.name) " " code { (d.key) } }
         dd {
             p.formula { (d.formula) }
-            p { b { "Needs " } (d.needs) ". " b { "Cost: " } (d.cost) "." }
+            p { b { "Needs " } (d.needs) "." }
             @if !d.variant.is_empty() { p { b { "Here: " } (d.variant) "." } }
             p { b { "Beware: " } (d.fails) "." }
             p.source { (d.source) }

@@ -1,6 +1,6 @@
 //! The tables of a diagnosis, and of several together.
 
-use lethe_measures::Estimate;
+use lethe_measures::{Estimate, TruePositives};
 use maud::{Markup, html};
 
 use super::charts::checkpoints;
@@ -147,10 +147,18 @@ pub(super) fn memorisation(d: &Diagnosis) -> Option<Markup> {
                 th { (stage) } td { (in_table(found.membership)) } td { (or_nothing(control(stage))) } td { (or_nothing(*above)) }
                 td { (or_nothing(found.relative_gap)) } td { (in_table(found.memorisation_gap)) }
                 td { (in_table(found.d_train)) } td { (in_table(found.d_unseen)) } td { (in_table(found.d_between)) }
-                td { (or_nothing(found.retrieval_gap)) } td { (or_nothing(found.true_positives.at_1_percent)) }
+                td { (or_nothing(found.retrieval_gap)) } td { (found_at_few(found.true_positives)) }
             } } },
         ))
     })
+}
+
+fn found_at_few(found: TruePositives) -> String {
+    match found {
+        TruePositives::At1Percent(found) => in_table(found),
+        TruePositives::At10Percent(found) => format!("{} at 10\u{a0}%", in_table(found)),
+        TruePositives::TooFew { missing } => format!("takes {missing} more images"),
+    }
 }
 
 /// SSLMem and LayerMem of the stages at the last checkpoint.
