@@ -1,7 +1,7 @@
 //! Numbers of single images at a stage of a checkpoint, so that the error of a mean over images is known.
 
 use indexmap::IndexMap;
-use lethe_measures::{Curves, Draw, class_rate_terms, knn};
+use lethe_measures::{class_rate_terms, knn};
 use ndarray::Array3;
 
 use super::CheckpointRow;
@@ -121,15 +121,4 @@ pub(crate) fn stacked<'a>(
     let shape = (cells.len() / checkpoints, checkpoints, numbers.first()?.len());
     let number = |(stage, checkpoint, image): (usize, usize, usize)| numbers[checkpoint * shape.0 + stage][image];
     Some(Array3::from_shape_fn(shape, number))
-}
-
-/// The curves of all stages over the checkpoints; none where a cell lacks the numbers or there are too few images.
-pub(crate) fn curves<'a>(
-    cells: &'a [PerImage],
-    epochs: &[f64],
-    seed: u64,
-    of: impl Fn(&'a PerImage) -> Option<&'a Vec<f64>>,
-) -> Option<Curves> {
-    let numbers = stacked(cells, epochs.len(), of)?;
-    Curves::from_images(epochs, &[numbers.view()], Draw::Images, REPLICATES, seed).ok()
 }

@@ -12,28 +12,28 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 
-pub const STAGES: [&str; 2] = ["stem", "head"];
+pub(crate) const STAGES: [&str; 2] = ["stem", "head"];
 const COLUMNS: usize = 12;
 
 /// One checkpoint.
 #[derive(Clone)]
-pub struct Encoder {
-    pub name: String,
-    pub epoch: Option<u32>,
-    pub images: usize,
-    pub views: usize,
+pub(crate) struct Encoder {
+    pub(crate) name: String,
+    pub(crate) epoch: Option<u32>,
+    pub(crate) images: usize,
+    pub(crate) views: usize,
     /// How much the last stage draws the views of training images together: 0 nothing, 1 all.
-    pub memory: f64,
+    pub(crate) memory: f64,
     /// How much further the views of unseen images lie apart at every stage, training or not.
-    pub other_kind: f64,
+    pub(crate) other_kind: f64,
     /// How much of an image survives in its views: what view retrieval finds.
-    pub quality: f64,
-    pub collapsed: bool,
-    pub seed: u64,
+    pub(crate) quality: f64,
+    pub(crate) collapsed: bool,
+    pub(crate) seed: u64,
 }
 
 impl Encoder {
-    pub fn new(epoch: u32) -> Self {
+    pub(crate) fn new(epoch: u32) -> Self {
         Self {
             name: format!("epoch-{epoch:04}"),
             epoch: Some(epoch),
@@ -87,7 +87,7 @@ impl CheckpointFeatures for Encoder {
 }
 
 /// Diagnoses encoders whose first one is the untrained start where its epoch is 0.
-pub fn diagnosed(encoders: &[Encoder], relation: Relation) -> Diagnosis {
+pub(crate) fn diagnosed(encoders: &[Encoder], relation: Relation) -> Diagnosis {
     let control = if encoders[0].epoch == Some(0) { ControlFrom::Start } else { ControlFrom::Nowhere };
     let names = |side: &str| SideImages {
         names: (0..encoders[0].images).map(|i| format!("{side}/{i}.png")).collect(),

@@ -65,6 +65,6 @@ fn without_states(paths: &[PathBuf]) -> Vec<PathBuf> {
     paths.iter().filter(|path| !states.contains(path)).cloned().collect()
 }
 
-fn at_least_two(text: &str) -> std::result::Result<usize, String> {
+fn at_least_two(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&n| n >= 2).ok_or_else(|| "expected a number of at least 2".into())
 }

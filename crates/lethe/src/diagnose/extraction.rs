@@ -126,7 +126,7 @@ impl Extracted {
         for stage in 0..self.sides[0].plain.stages.len() {
             let Some(bank) = self.sides[0].plain.labelled(stage) else { return };
             let asked = self.sides.get(1).and_then(|side| side.plain.labelled(stage));
-            let mut one = || -> Result<[Option<Vec<bool>>; 2]> {
+            let one = || -> Result<[Option<Vec<bool>>; 2]> {
                 let classifier = (protocol.fit)(bank, device)?;
                 Ok([Some(classifier.on_training()?), asked.map(|asked| classifier.on(asked)).transpose()?])
             };

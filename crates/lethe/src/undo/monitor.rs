@@ -7,7 +7,7 @@ use lethe_diagnosis::LEAST_IMAGES;
 use lethe_diagnosis::records::{BothSides, Changes, Seen};
 use lethe_measures::{
     Estimate, MeasureError, RetrievalHits, StageViews, ViewDistances, mean_change, memorisation_change, membership,
-    pair_rates,
+    view_rates,
 };
 use ndarray::ArrayView3;
 use serde::{Deserialize, Serialize};
@@ -119,7 +119,7 @@ impl Monitor {
         let views = StageViews::new(views[0], views[1]).map_err(measured)?;
         let (distances, retrieval) = (views.distances(), views.retrieval(0));
         let rate = |pairs: &ndarray::Array2<f32>| -> Result<f64> {
-            Ok(pair_rates(pairs.mapv(f64::from).view(), self.eps2).map_err(measured)?.coding_rate_reduction())
+            Ok(view_rates(pairs.mapv(f64::from).view(), 2, self.eps2).map_err(measured)?.coding_rate_reduction())
         };
         let near = |distances: &[f64]| distances.iter().map(|distance| -distance).collect::<Vec<f64>>();
         let told = membership(&near(&distances.train), &near(&distances.unseen), true).map_err(measured)?;
