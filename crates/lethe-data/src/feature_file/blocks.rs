@@ -27,12 +27,11 @@ use std::sync::{Mutex, PoisonError};
 
 use ndarray::{Array2, Array3, ArrayD, Ix2, Ix3};
 
-use super::container::{Array, Container, Format, subject};
+use super::container::{Array, Container, Format, in_rows, subject};
 use super::encoding::Kind;
-use super::layout::{Layout, Named, Part, Side, part, stage_names};
-use super::matrices::{expect_floats, expect_labels, labels};
+use super::layout::{Layout, Named, Part, Side, expect_finite, part, stage_names};
+use super::matrices::labels;
 use super::output::{EPOCH, RANDOM_SPLIT, STAGES};
-use super::views::{expect_finite, in_rows};
 use crate::error::{At, Error, Result};
 
 /// The features of one checkpoint. Names, shapes and types are known and checked; the values of an array are read when
@@ -75,8 +74,8 @@ impl FeatureBlocks {
             arrays.push(Named { name: array.name.clone(), shape: array.shape.clone() });
             let of_array = |error: Error| error.of(&subject(&array.name));
             match part(&array.name)? {
-                Some((_, Part::Views(_) | Part::Plain(_))) => expect_floats(array).map_err(of_array)?,
-                Some((_, Part::Labels)) => expect_labels(array).map_err(of_array)?,
+                Some((_, Part::Views(_) | Part::Plain(_))) => array.expect_floats().map_err(of_array)?,
+                Some((_, Part::Labels)) => array.expect_labels().map_err(of_array)?,
                 _ => {}
             }
         }
