@@ -13,10 +13,10 @@
 //! | `stages` | | names from first to last; else the order of the arrays in the file counts |
 //! | `random_split` | | true where the two sides are a random split of one set; else false |
 //!
-//! Safetensors has no arrays of text. There, `names` and `digests` are metadata: a JSON list of texts under the same key
+//! Safetensors has no arrays of text. There, `names` and `digests` are metadata: a JSON list of texts under that key
 //! (`train.names`), and so is `stages`; `epoch` is `"200"` and `random_split` is `"true"`. An `.npz` has no metadata.
-//! There, names, digests and stages are 1-D arrays of NumPy's strings (of bytes: UTF-8), epoch and random split arrays of
-//! one number or bool, of no dimension or one. Other arrays and keys are passed over.
+//! There, names, digests and stages are 1-D arrays of NumPy's strings (of bytes: UTF-8); epoch and random split are
+//! arrays of one number or bool, of no dimension or one. Other arrays and keys are passed over.
 
 use std::collections::BTreeMap;
 use std::fmt;

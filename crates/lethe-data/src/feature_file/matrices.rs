@@ -127,9 +127,9 @@ pub(super) fn labels(file: &mut Container<impl Read + Seek>, place: usize) -> Re
     })
 }
 
-/// Writes the matrices of an encoder's stages, from first to last, as the ending of `path` says. A `.safetensors` and an
-/// `.npz` take any number, and `labels`; an `.npy` and a `.csv` take one. The labels of `F.npy` go to `F.labels.npy`,
-/// those of a `.csv` into its last column.
+/// Writes the matrices of an encoder's stages, from first to last, as the ending of `path` says. A `.safetensors` and
+/// an `.npz` take any number, and `labels`; an `.npy` and a `.csv` take one. The labels of `F.npy` go to
+/// `F.labels.npy`, those of a `.csv` into its last column.
 ///
 /// # Errors
 /// Another ending, several matrices for a file that takes one, or a file that cannot be written.

@@ -9,8 +9,8 @@ use super::encoding::Kind;
 use super::layout::expect_finite;
 use crate::error::{At, Error, Result};
 
-/// Reads q random views of n images, `[q, n, d]`: an `.npy`, the only float array of an `.npz` or a safetensors file, or
-/// the one that `key` names there. With `views`, the rows of a 2-D array are views as well: image i has the rows
+/// Reads q random views of n images, `[q, n, d]`: an `.npy`, the only float array of an `.npz` or a safetensors file,
+/// or the one that `key` names there. With `views`, the rows of a 2-D array are views as well: image i has the rows
 /// i q to i q + q - 1.
 ///
 /// # Errors
