@@ -8,7 +8,7 @@ pub mod error; // one line: what and where, then a hint
 pub mod rng; // counter-based random numbers, keyed by (seed, purpose, epoch, index, view)
 pub mod files; // atomic writing
 pub mod progress; // bars and lines on stderr
-pub mod feature_file; // matrices of features on disk
+pub mod feature_file; // features on disk: matrices, and views of two sides
 pub mod sources; // images and labels
 pub mod views; // random augmentations
 

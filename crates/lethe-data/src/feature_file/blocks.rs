@@ -13,10 +13,10 @@
 //! | `stages` | | names from first to last; else the order of the arrays in the file counts |
 //! | `random_split` | | true where the two sides are a random split of one set; else false |
 //!
-//! Safetensors has no arrays of text. There, `names` and `digests` are metadata: a JSON list of texts under the same key
+//! Safetensors has no arrays of text. There, `names` and `digests` are metadata: a JSON list of texts under that key
 //! (`train.names`), and so is `stages`; `epoch` is `"200"` and `random_split` is `"true"`. An `.npz` has no metadata.
-//! There, names, digests and stages are 1-D arrays of NumPy's strings (of bytes: UTF-8), epoch and random split arrays of
-//! one number or bool, of no dimension or one. Other arrays and keys are passed over.
+//! There, names, digests and stages are 1-D arrays of NumPy's strings (of bytes: UTF-8); epoch and random split are
+//! arrays of one number or bool, of no dimension or one. Other arrays and keys are passed over.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,12 +27,11 @@ use std::sync::{Mutex, PoisonError};
 
 use ndarray::{Array2, Array3, ArrayD, Ix2, Ix3};
 
-use super::container::{Array, Container, Format, subject};
+use super::container::{Array, Container, Format, in_rows, subject};
 use super::encoding::Kind;
-use super::layout::{Layout, Named, Part, Side, part, stage_names};
-use super::matrices::{expect_floats, expect_labels, labels};
+use super::layout::{Layout, Named, Part, Side, expect_finite, part, stage_names};
+use super::matrices::labels;
 use super::output::{EPOCH, RANDOM_SPLIT, STAGES};
-use super::views::{expect_finite, in_rows};
 use crate::error::{At, Error, Result};
 
 /// The features of one checkpoint. Names, shapes and types are known and checked; the values of an array are read when
@@ -75,8 +74,8 @@ impl FeatureBlocks {
             arrays.push(Named { name: array.name.clone(), shape: array.shape.clone() });
             let of_array = |error: Error| error.of(&subject(&array.name));
             match part(&array.name)? {
-                Some((_, Part::Views(_) | Part::Plain(_))) => expect_floats(array).map_err(of_array)?,
-                Some((_, Part::Labels)) => expect_labels(array).map_err(of_array)?,
+                Some((_, Part::Views(_) | Part::Plain(_))) => array.expect_floats().map_err(of_array)?,
+                Some((_, Part::Labels)) => array.expect_labels().map_err(of_array)?,
                 _ => {}
             }
         }

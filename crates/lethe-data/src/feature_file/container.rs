@@ -10,6 +10,7 @@ use ndarray::{ArrayD, IxDyn, ShapeBuilder};
 use safetensors::SafeTensorError;
 use safetensors::tensor::Metadata;
 use zip::ZipArchive;
+use zip::read::{ArchiveOffset, Config};
 use zip::result::ZipError;
 
 use super::encoding::{Encoding, Kind};
@@ -45,6 +46,24 @@ impl Array {
     /// `features <f4 [6, 4]`.
     pub(super) fn named(&self) -> String {
         format!("{} {} {:?}", self.name, self.encoding.name(), self.shape)
+    }
+
+    /// # Errors
+    /// When an array holds other values.
+    pub(super) fn expect_floats(&self) -> Result<()> {
+        match self.kind() {
+            Kind::Float => Ok(()),
+            _ => Err(Error::failed(format!("holds {}, expected float16, float32 or float64", self.held()))),
+        }
+    }
+
+    /// # Errors
+    /// When an array is not one of labels.
+    pub(super) fn expect_labels(&self) -> Result<()> {
+        match (self.kind(), self.shape.len()) {
+            (Kind::Integer, 1) => Ok(()),
+            _ => Err(Error::failed(format!("holds {}, expected a 1-D array of integers", self.held()))),
+        }
     }
 }
 
@@ -110,7 +129,9 @@ impl<R: Read + Seek> Container<R> {
     }
 
     fn npz(reader: R, length: u64) -> Result<Self> {
-        let mut zip = ZipArchive::new(reader).map_err(|error| match error {
+        // Without the offset, the crate searches the whole file for other beginnings.
+        let config = Config { archive_offset: ArchiveOffset::Known(0) };
+        let mut zip = ZipArchive::with_config(config, reader).map_err(|error| match error {
             ZipError::Io(error) => unread(error),
             _ => not_whole(".npz", "its list of arrays is broken or missing").hint("copy or write the file again"),
         })?;
@@ -295,4 +316,9 @@ fn zip_error(error: &ZipError) -> Error {
         }
         error => not_whole(".npz", &zip_text(error)),
     }
+}
+
+/// Row-major, as those expect who take slices of it.
+pub(super) fn in_rows(values: ArrayD<f64>) -> ArrayD<f64> {
+    if values.is_standard_layout() { values } else { values.as_standard_layout().into_owned() }
 }

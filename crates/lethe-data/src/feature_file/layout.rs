@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use ndarray::ArrayViewD;
+
 use crate::error::{Error, Result};
 
 use super::container::subject;
@@ -248,4 +250,22 @@ fn check_shape(part: Part, array: &Named, first: &Named) -> Result<()> {
             .hint("take the same number of images on both sides, in the same order in every array"));
     }
     Ok(())
+}
+
+/// # Errors
+/// Names the first value that is not finite, of views `[q, n, d]` or plain rows `[n, d]`.
+pub(super) fn expect_finite<T: Copy + Into<f64>>(values: &ArrayViewD<T>, name: &str) -> Result<()> {
+    let Some(mut at) = values.iter().position(|&value| !value.into().is_finite()) else { return Ok(()) };
+    let value: f64 = values.iter().nth(at).map_or(f64::NAN, |&value| value.into());
+    let value = if value.is_nan() { "NaN" } else { "infinity" };
+    let axes = ["view", "image", "column"];
+    let mut place = Vec::new();
+    for (axis, &size) in axes[axes.len().saturating_sub(values.ndim())..].iter().zip(values.shape()).rev() {
+        place.push(format!("{axis} {}", at % size));
+        at /= size;
+    }
+    place.reverse();
+    let what = Error::failed(format!("{value} at {}", place.join(", ")));
+    let what = if name.is_empty() { what } else { what.of(&subject(name)) };
+    Err(what.hint("views, images and columns count from 0"))
 }

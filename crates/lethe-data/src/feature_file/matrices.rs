@@ -10,7 +10,7 @@ use super::container::{Array, Container, Format, subject};
 use super::encoding::Kind;
 use super::layout::stage_names;
 use super::npy;
-use super::output::{Item, LABELS, STAGES, Values, write_npz, write_safetensors};
+use super::output::{Item, LABELS, STAGES, Values, ending, write_npz, write_safetensors};
 use crate::error::{At, Error, Result};
 use crate::files;
 
@@ -50,7 +50,7 @@ fn matrices(mut file: Container<impl Read + Seek>, key: Option<&str>) -> Result<
         if array.shape.len() != 2 {
             return Err(Error::failed(format!("holds {}, expected a 2-D array, a row an image", array.held())));
         }
-        expect_floats(array)?;
+        array.expect_floats()?;
         let matrix = matrix(&mut file, 0)?;
         return Ok(FeatureFile { matrices: vec![(String::new(), matrix)], labels: None });
     }
@@ -81,15 +81,6 @@ fn matrices(mut file: Container<impl Read + Seek>, key: Option<&str>) -> Result<
     Ok(FeatureFile { matrices, labels })
 }
 
-/// # Errors
-/// When an array holds other values.
-pub(super) fn expect_floats(array: &Array) -> Result<()> {
-    match array.kind() {
-        Kind::Float => Ok(()),
-        _ => Err(Error::failed(format!("holds {}, expected float16, float32 or float64", array.held()))),
-    }
-}
-
 fn matrix(file: &mut Container<impl Read + Seek>, place: usize) -> Result<Array2<f64>> {
     file.floats(place)?
         .into_dimensionality::<Ix2>()
@@ -117,20 +108,11 @@ pub fn parse_labels(bytes: &[u8]) -> Result<Vec<u32>> {
         _ => file.find(LABELS),
     };
     let place = place.ok_or_else(|| Error::failed(format!("no array `{LABELS}`, but {}", file.held())))?;
-    expect_labels(&file.arrays[place])?;
+    file.arrays[place].expect_labels()?;
     labels(&mut file, place)
 }
 
-/// # Errors
-/// When an array is not one of labels.
-pub(super) fn expect_labels(array: &Array) -> Result<()> {
-    match (array.kind(), array.shape.len()) {
-        (Kind::Integer, 1) => Ok(()),
-        _ => Err(Error::failed(format!("holds {}, expected a 1-D array of integers", array.held()))),
-    }
-}
-
-/// The values of an array that [`expect_labels`] takes.
+/// The values of an array that [`Array::expect_labels`] takes.
 pub(super) fn labels(file: &mut Container<impl Read + Seek>, place: usize) -> Result<Vec<u32>> {
     let label = |(row, value): (usize, i128)| {
         u32::try_from(value).map_err(|_| {
@@ -145,9 +127,9 @@ pub(super) fn labels(file: &mut Container<impl Read + Seek>, place: usize) -> Re
     })
 }
 
-/// Writes the matrices of an encoder's stages, from first to last, as the ending of `path` says. A `.safetensors` and an
-/// `.npz` take any number, and `labels`; an `.npy` and a `.csv` take one. The labels of `F.npy` go to `F.labels.npy`,
-/// those of a `.csv` into its last column.
+/// Writes the matrices of an encoder's stages, from first to last, as the ending of `path` says. A `.safetensors` and
+/// an `.npz` take any number, and `labels`; an `.npy` and a `.csv` take one. The labels of `F.npy` go to
+/// `F.labels.npy`, those of a `.csv` into its last column.
 ///
 /// # Errors
 /// Another ending, several matrices for a file that takes one, or a file that cannot be written.
@@ -202,10 +184,6 @@ pub fn check_labels(path: &Path) -> Result<()> {
 /// `F.npy` -> `F.labels.npy`.
 pub fn labels_path(path: &Path) -> PathBuf {
     path.with_extension("labels.npy")
-}
-
-pub(super) fn ending(path: &Path) -> Option<&str> {
-    path.extension().and_then(|ending| ending.to_str())
 }
 
 /// A header `f0,f1,...`, and `label` where there are some; values in the shortest form that reads back the same.

@@ -7,14 +7,14 @@
 //!   checkpoint. [`FeatureBlocks`] reads them for a diagnosis, [`write_blocks`] writes them, and [`read_views`] reads a
 //!   single one.
 
-mod blocks; // a file a checkpoint: views of two sides at every stage
-mod container; // the named arrays of a file, whatever its format
-mod encoding; // values of one array, from their bytes
-mod layout; // which arrays a file of blocks has to hold, and in which shapes
-mod matrices; // [n, d] and labels
 mod npy; // NumPy's format of one array
+mod encoding; // values of one array, from their bytes
+mod container; // the named arrays of a file, whatever its format
+mod layout; // which arrays a file of blocks has to hold, and in which shapes
 mod output; // writing
+mod matrices; // [n, d] and labels
 mod views; // one array [q, n, d]
+mod blocks; // a file a checkpoint: views of two sides at every stage
 
 pub use blocks::{FeatureBlocks, in_order};
 pub use layout::Side;

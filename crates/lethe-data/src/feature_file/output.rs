@@ -8,10 +8,8 @@ use serde_json::json;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use super::layout::{Layout, Named, Side};
-use super::matrices::ending;
+use super::layout::{Layout, Named, Side, expect_finite};
 use super::npy;
-use super::views::expect_finite;
 use crate::error::{At, Error, Result};
 use crate::files;
 
@@ -213,4 +211,8 @@ pub(super) fn write_safetensors(path: &Path, items: &[Item]) -> Result<()> {
 
 fn little_endian<const W: usize>(file: &mut dyn Write, values: impl Iterator<Item = [u8; W]>) -> io::Result<()> {
     values.into_iter().try_for_each(|bytes| file.write_all(&bytes))
+}
+
+pub(super) fn ending(path: &Path) -> Option<&str> {
+    path.extension().and_then(|ending| ending.to_str())
 }

@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use ndarray::{Array3, ArrayD, ArrayViewD, Ix2, Ix3};
+use ndarray::{Array3, Ix2, Ix3};
 
-use super::container::{Array, Container, Format, subject};
+use super::container::{Array, Container, Format, in_rows, subject};
 use super::encoding::Kind;
-use super::matrices::expect_floats;
+use super::layout::expect_finite;
 use crate::error::{At, Error, Result};
 
-/// Reads q random views of n images, `[q, n, d]`: an `.npy`, the only float array of an `.npz` or a safetensors file, or
-/// the one that `key` names there. With `views`, the rows of a 2-D array are views as well: image i has the rows
+/// Reads q random views of n images, `[q, n, d]`: an `.npy`, the only float array of an `.npz` or a safetensors file,
+/// or the one that `key` names there. With `views`, the rows of a 2-D array are views as well: image i has the rows
 /// i q to i q + q - 1.
 ///
 /// # Errors
@@ -20,7 +20,7 @@ pub fn read_views(path: &Path, key: Option<&str>, views: Option<usize>) -> Resul
     let place = choose(&file.arrays, file.format, key, &file.held()).at(path)?;
     let name = file.arrays[place].name.clone();
     let of_array = |error: Error| if name.is_empty() { error.at(path) } else { error.of(&subject(&name)).at(path) };
-    expect_floats(&file.arrays[place]).map_err(of_array)?;
+    file.arrays[place].expect_floats().map_err(of_array)?;
     let q = count(&file.arrays[place], views).map_err(of_array)?;
     let values = file.floats(place).at(path)?;
     expect_finite(&values.view(), &name).at(path)?;
@@ -85,27 +85,4 @@ fn count(array: &Array, views: Option<usize>) -> Result<usize> {
             .hint("memorisation is told from several random views of every image"));
     }
     Ok(q)
-}
-
-/// Row-major, as those expect who take slices of it.
-pub(super) fn in_rows(values: ArrayD<f64>) -> ArrayD<f64> {
-    if values.is_standard_layout() { values } else { values.as_standard_layout().into_owned() }
-}
-
-/// # Errors
-/// Names the first value that is not finite, of views `[q, n, d]` or plain rows `[n, d]`.
-pub(super) fn expect_finite<T: Copy + Into<f64>>(values: &ArrayViewD<T>, name: &str) -> Result<()> {
-    let Some(mut at) = values.iter().position(|&value| !value.into().is_finite()) else { return Ok(()) };
-    let value: f64 = values.iter().nth(at).map_or(f64::NAN, |&value| value.into());
-    let value = if value.is_nan() { "NaN" } else { "infinity" };
-    let axes = ["view", "image", "column"];
-    let mut place = Vec::new();
-    for (axis, &size) in axes[axes.len().saturating_sub(values.ndim())..].iter().zip(values.shape()).rev() {
-        place.push(format!("{axis} {}", at % size));
-        at /= size;
-    }
-    place.reverse();
-    let what = Error::failed(format!("{value} at {}", place.join(", ")));
-    let what = if name.is_empty() { what } else { what.of(&subject(name)) };
-    Err(what.hint("views, images and columns count from 0"))
 }

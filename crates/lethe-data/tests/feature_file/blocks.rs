@@ -79,10 +79,13 @@ fn the_name_tells_the_epoch_where_the_file_does_not() {
     }
 }
 
+/// Name, views of both sides, and plain rows of both.
+type OwnStage = (String, [Array3<f32>; 2], Option<[Array2<f32>; 2]>);
+
 /// Arrays of one file, to be changed by a test.
 #[derive(Clone)]
 struct Own {
-    stages: Vec<(String, [Array3<f32>; 2], Option<[Array2<f32>; 2]>)>,
+    stages: Vec<OwnStage>,
     labels: [Vec<u32>; 2],
     names: [Vec<String>; 2],
     epoch: Option<u32>,

@@ -360,7 +360,7 @@ fn files_that_are_not_the_checkpoint_expected() {
     error: c.safetensors: no 2-D float tensor, but bn1.num_batches_tracked I64 [], layer1.0.bn1.num_batches_tracked I64 [], layer1.0.bn2.num_batches_tracked I64 [], layer1.1.bn1.num_batches_tracked I64 [], ...
       hint: of a checkpoint, `lethe features` writes them
     measure nothing.safetensors -> 1
-    error: nothing.safetensors: is empty, expected .npy or safetensors
+    error: nothing.safetensors: is empty, expected .npy, .npz or safetensors
     measure jpg -> 1
     error: jpg: it is a folder
     report file.txt -> 1

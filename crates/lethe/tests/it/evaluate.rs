@@ -299,5 +299,5 @@ fn wrong_use_is_said_in_one_line() {
     error: DIR/f.npy: holds one stage, not 5
       hint: choose one stage, or write a .safetensors
     ");
-    assert_snapshot!(features("f.pt", "last"), @"error: DIR/f.pt: expected a name that ends in .safetensors, .npy or .csv");
+    assert_snapshot!(features("f.pt", "last"), @"error: DIR/f.pt: expected a name that ends in .safetensors, .npz, .npy or .csv");
 }

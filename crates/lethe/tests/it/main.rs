@@ -7,7 +7,6 @@ mod data;
 mod diagnose;
 mod encoders;
 mod evaluate;
-mod feature_file;
 mod files;
 mod fuzz;
 mod golden;

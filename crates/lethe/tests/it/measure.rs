@@ -254,7 +254,7 @@ fn what_is_wrong_with_a_matrix() {
 
     std::fs::write(&path, "0.1,0.2\n0.3,0.4\n").expect("written");
     assert_snapshot!(fails(&[]), @r#"
-    error: f.npy: is neither .npy nor safetensors
+    error: f.npy: is neither .npy, .npz nor safetensors
       hint: numpy.save("F.npy", features) writes one
     "#);
     std::fs::remove_file(&path).expect("removed");
