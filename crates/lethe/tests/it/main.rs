@@ -18,6 +18,7 @@ mod measure;
 mod methods;
 mod optim;
 mod overlap;
+mod peers;
 mod pretrain;
 mod repairs;
 mod report;
