@@ -7,23 +7,19 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+# Where cargo puts what it builds.
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or "target")
+TARGET = TARGET if TARGET.is_absolute() else ROOT / TARGET
+LETHE = TARGET / "release/lethe"
 
 
 def python():
-    """The Python that LETHE_PYTHON names, or one with xtask/golden-requirements.txt in target/reference-venv, made on
-    first use (several GB, once; `cargo xtask golden` uses the same)."""
-    named = os.environ.get("LETHE_PYTHON")
+    """The Python that LETHE_PEERS_PYTHON names, or that of target/peers-venv, which is made on first use (several GB)."""
+    named = os.environ.get("LETHE_PEERS_PYTHON")
     if named:
         return named
-    environment = ROOT / "target/reference-venv"
-    program, marker = environment / "bin/python", environment / "requirements.txt"
-    requirements = ROOT / "xtask/golden-requirements.txt"
-    if not marker.exists() or marker.read_text() != requirements.read_text():
-        print(f"making {environment} (several GB)", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", environment], check=True)
-        subprocess.run([program, "-m", "pip", "install", "--quiet", "-r", requirements], check=True)
-        marker.write_text(requirements.read_text())
-    return str(program)
+    made = subprocess.run(["cargo", "xtask", "setup", "--peers"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    return made.stdout.splitlines()[-1]
 
 
 def run(command):

@@ -6,7 +6,7 @@ pairs in closed form against a loop over d x d determinants, of which 50 pairs a
 
 Straightforward is: float64, a full SVD for each of RankMe and effective rank (alpha-ReQ takes the latter's), slogdet of
 d x d for every class, whole rows of the n x n distances a block at a time, once for each measure that needs them.
-NumPy runs in the Python that bench/peers/common.py makes or LETHE_PYTHON names, with as many threads as its BLAS takes.
+NumPy runs in the Python that bench/peers/common.py makes or LETHE_PEERS_PYTHON names, with as many threads as its BLAS takes.
 Measures of clusters are left out: their starts are drawn, and NumPy would draw others.
 """
 
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import common
 
-LETHE = common.ROOT / "target/release/lethe"
+LETHE = common.LETHE
 PARTS = {
     "spectra": ["coding_rate", "compressed_rate", "coding_rate_reduction", "rankme", "effective_rank", "alpha_req"],
     "pairs": ["uniformity", "two_nn"],

@@ -24,9 +24,8 @@ from pathlib import Path
 
 import common
 
-RESULTS = common.ROOT / "docs/results"
-PLAN, LINES = RESULTS / "methods.toml", RESULTS / "methods.jsonl"
-LETHE = common.ROOT / "target/release/lethe"
+PLAN = common.ROOT / "docs/results/methods.toml"
+LETHE = common.LETHE
 PROTOCOLS = ["knn-20", "linear"]
 # Of Student's t at 0.975, by the number of seeds.
 QUANTILES = {3: 4.303, 4: 3.182, 5: 2.776}
@@ -80,7 +79,8 @@ class Bench:
     def __init__(self, options, plan):
         self.data, self.out, self.plan = Path(options.folder).resolve(), Path(options.out).resolve(), plan
         self.python = common.python()
-        self.done = {(line["side"], line["method"], line["seed"]) for line in read_lines(plan)}
+        self.lines = options.plan.with_suffix(".jsonl")
+        self.done = {(line["side"], line["method"], line["seed"]) for line in read_lines(self.lines, plan)}
 
     def images(self, seed):
         return self.out / f"images-{seed}"
@@ -139,7 +139,7 @@ class Bench:
         for side, method, seed in cells:
             line = {"side": side, "method": method, "seed": seed, "settings": mark(self.plan, side, method)}
             line |= getattr(self, side)(method, seed)
-            with LINES.open("a") as lines:
+            with self.lines.open("a") as lines:
                 lines.write(json.dumps(line) + "\n")
             print(json.dumps(line), flush=True)
 
@@ -158,8 +158,8 @@ class Bench:
 # --- The table ---
 
 
-def read_lines(plan):
-    lines = [json.loads(line) for line in LINES.read_text().splitlines()] if LINES.exists() else []
+def read_lines(path, plan):
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     return [line for line in lines if line["settings"] == mark(plan, line["side"], line["method"])]
 
 
@@ -178,9 +178,9 @@ def difference(ours, theirs):
     return f"{mean:+.1f} [{mean - half:+.1f}, {mean + half:+.1f}]"
 
 
-def table(plan):
+def table(path, plan):
     found = {}
-    for line in read_lines(plan):
+    for line in read_lines(path, plan):
         for protocol, accuracy in line["accuracy"].items():
             found.setdefault((line["side"], line["method"], protocol), {})[line["seed"]] = accuracy
     for protocol in PROTOCOLS:
@@ -204,15 +204,16 @@ def main():
     parser.add_argument("--out")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", metavar="METHOD")
+    parser.add_argument("--plan", type=Path, default=PLAN, help="its lines go to PLAN.jsonl beside it")
     parser.add_argument("--table", action="store_true", help="only draw up what methods.jsonl says")
     options = parser.parse_args()
-    plan = tomllib.loads(PLAN.read_text())
+    plan = tomllib.loads(options.plan.read_text())
     if not options.table:
         if not options.folder or not options.out:
             parser.error("DIR and --out are needed")
         common.build("--bin", "lethe")
         Bench(options, plan).run(options.jobs, options.only)
-    table(plan)
+    table(options.plan.with_suffix(".jsonl"), plan)
 
 
 if __name__ == "__main__":

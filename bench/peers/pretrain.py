@@ -78,7 +78,7 @@ def main():
     python = common.python()
     if options.lethe is None:
         common.build("--bin", "lethe")
-        options.lethe = common.ROOT / "target/release/lethe"
+        options.lethe = common.LETHE
     options.lethe = options.lethe.resolve()
 
     methods = METHODS if "all" in options.method else options.method

@@ -7,7 +7,7 @@ cores, the early part frozen; from the images to the gradients of the outer obje
 it: functional_call on torchvision's blocks, autograd.grad with create_graph for the alignment, slogdet for the coding
 rate. It takes the early features once a batch, as Lethe does; `--whole` lets it take them in every pass, as a bi-level library does that calls
 the module in each problem's step. Lethe's side is its criterion bench, `cargo bench --bench undo`.
-PyTorch runs in the Python that bench/peers/common.py makes or LETHE_PYTHON names.
+PyTorch runs in the Python that bench/peers/common.py makes or LETHE_PEERS_PYTHON names.
 """
 
 import argparse
@@ -138,7 +138,7 @@ def main():
     group, name = f"resnet18-w{args.width} batch {args.batch}", args.hypergradient
     bench = ["cargo", "bench", "--quiet", "--package", "lethe", "--bench", "undo", "--"]
     common.run([*bench, "--list"])
-    found = common.ROOT / "target/criterion" / group / name / "new/estimates.json"
+    found = common.TARGET / "criterion" / group / name / "new/estimates.json"
     ratios = []
     for round_ in range(1, args.rounds + 1):
         _, own_memory = measured([*bench, "--noplot", "--warm-up-time", "2", f"{group}/{name}$"])

@@ -3,7 +3,7 @@ SimCLRTransform (torchvision v2 and Pillow) in a PyTorch DataLoader, two workers
 
     python3 bench/peers/views.py DIR [--rounds 3] [--workers 2] [--images 20000]
 
-DIR is an image folder. The peer runs in the Python that bench/peers/common.py makes or LETHE_PYTHON names. Blur is off
+DIR is an image folder. The peer runs in the Python that bench/peers/common.py makes or LETHE_PEERS_PYTHON names. Blur is off
 on both sides, as lightly advises for 32x32. Both see every file decoded: of lethe only the first epoch of a fresh
 process counts, so nothing comes from its memory.
 """
@@ -47,7 +47,7 @@ def main():
         return peer(options.folder, options.workers, options.images)
 
     common.build("--example", "views_throughput")
-    ours = [common.ROOT / "target/release/examples/views_throughput", f"{options.folder}@n={options.images}"]
+    ours = [common.TARGET / "release/examples/views_throughput", f"{options.folder}@n={options.images}"]
     ours += ["--threads", options.workers, "--epochs", 1]
     theirs = [common.python(), __file__, "--peer", options.folder]
     theirs += ["--workers", options.workers, "--images", options.images]

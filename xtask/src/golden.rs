@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::environment;
 use crate::shell::{At, Failure, Result, output, run as run_shown};
 
 pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<()> {
@@ -18,7 +19,7 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<()> {
         let names: Vec<String> = cases.iter().map(|case| name(case)).collect();
         return Err(Failure::usage(format!("golden: no case `{unknown}`"), format!("cases: {}", names.join(" "))));
     }
-    let python = python(root)?;
+    let python = environment::python(root)?;
     let mut differing = Vec::new();
     for case in cases.iter().filter(|case| wanted.is_empty() || wanted.contains(&name(case).as_str())) {
         let outcome = remake(&python, case, check)?;
@@ -93,27 +94,6 @@ fn remake(python: &Path, case: &Path, check: bool) -> Result<Outcome> {
     });
     let _ = fs::remove_file(&fresh);
     outcome
-}
-
-/// $LETHE_PYTHON, or that of an environment in target, made on first use.
-fn python(root: &Path) -> Result<PathBuf> {
-    if let Some(python) = std::env::var_os("LETHE_PYTHON").filter(|python| !python.is_empty()) {
-        return Ok(python.into());
-    }
-    let environment = root.join("target/reference-venv");
-    let requirements = root.join("xtask/golden-requirements.txt");
-    let wanted = fs::read_to_string(&requirements).at(&requirements)?;
-    // Written last: an environment that lacks it, or holds another list, is made anew.
-    let marker = environment.join("requirements.txt");
-    let python = environment.join("bin/python");
-    if fs::read_to_string(&marker).is_ok_and(|installed| installed == wanted) {
-        return Ok(python);
-    }
-    eprintln!("making {} (several GB, for PyTorch comes with CUDA; LETHE_PYTHON names another)", environment.display());
-    run_shown(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment))?;
-    run_shown(Command::new(&python).args(["-m", "pip", "install", "--quiet", "-r"]).arg(&requirements))?;
-    fs::write(&marker, wanted).at(&marker)?;
-    Ok(python)
 }
 
 #[cfg(test)]

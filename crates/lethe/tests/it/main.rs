@@ -17,6 +17,7 @@ mod measure;
 mod methods;
 mod optim;
 mod overlap;
+mod peers;
 mod pretrain;
 mod repairs;
 mod report;
