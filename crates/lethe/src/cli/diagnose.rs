@@ -166,7 +166,8 @@ fn diagnose(args: &Args, subjects: &[Subject], config: Option<RunConfig>, out: &
         device,
     };
     let folder = OutFolder::prepare(out, DIAGNOSIS, args.common.overwrite)?;
-    let relation = args.common.relation(Relation::Unknown);
+    let known = unseen.as_ref().is_some_and(|unseen| data::is_random_split(&train.spec, &unseen.spec));
+    let relation = args.common.relation(if known { Relation::RandomSplit } else { Relation::Unknown });
     let sets = Sets { train: &train, unseen: unseen.as_ref(), transfer, relation };
     let diagnosed = folder.keep_if(diagnose::diagnose(subjects, &sets, &settings))?;
     let page = write(&diagnosed, out)?;

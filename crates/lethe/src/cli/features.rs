@@ -101,7 +101,8 @@ fn both_sides(args: &Args, model: &Model, stages: &[usize], unseen: &str) -> Res
     files::check(&args.out)?;
     let open = |spec: &str| Ok::<Images, crate::Error>(Images { spec: spec.to_owned(), dataset: data::open(spec)? });
     let (train, unseen) = (open(&args.data)?, open(unseen)?);
-    let relation = if args.random_split { Relation::RandomSplit } else { Relation::Unknown };
+    let known = args.random_split || data::is_random_split(&train.spec, &unseen.spec);
+    let relation = if known { Relation::RandomSplit } else { Relation::Unknown };
     let sets = Sets { train: &train, unseen: Some(&unseen), transfer: None, relation };
     let settings = Settings {
         images: args.most_images,
