@@ -10,6 +10,7 @@ use lethe::nn::{Mode, Weights};
 use lethe::rng::{Purpose, once};
 
 use crate::checkpoint::random;
+use crate::support::lethe_ok;
 
 /// A Python with torch, torchvision, timm, lightly and safetensors.
 fn python() -> OsString {
@@ -63,4 +64,36 @@ assert error < 1e-4 * found.abs().max().item()
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{model}: {said}{}", String::from_utf8_lossy(&output.stderr));
     }
+}
+
+/// The script of docs/guide/any-model.md, with a model that Lethe does not know.
+#[test]
+#[ignore = "needs Python packages"]
+fn a_model_that_lethe_does_not_know_is_diagnosed_from_its_features() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let shapes = |side: &str, seed: u64| {
+        lethe_ok(&["data", "make-shapes", &at(side), "--n", "60", "--seed", &seed.to_string()]);
+    };
+    shapes("train", 1);
+    shapes("unseen", 2);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/guide/views.py");
+    let status = Command::new(python())
+        .args([script, &at("train"), &at("unseen"), &at("epoch-0000.npz")])
+        .status()
+        .expect("the peers' Python");
+    assert!(status.success());
+    let out = lethe_ok(&[
+        "diagnose",
+        "--features",
+        &at("epoch-0000.npz"),
+        "--random-split",
+        "--out",
+        &at("d"),
+        "--json",
+    ]);
+    let found: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(found["stages"], serde_json::json!(["last"]));
+    // It was never trained on either side.
+    assert_eq!(found["findings"]["memorises"]["answer"], "none_seen", "{}", found["summary"]);
 }
