@@ -1,6 +1,7 @@
-"""What observations.sh found: `observations.py line RUN` prints a finished run as one line of JSON; `observations.py table
-FILE.jsonl` the verdicts on the hypotheses of docs/decisions/0005, how well label-free criteria choose, and the numbers behind
-them, in Markdown; `observations.py plots FILE.jsonl` draws into a folder named after the file (needs matplotlib)."""
+"""What observations.sh found. `observations.py line RUN` prints a finished run as one line of JSON. `observations.py table
+FILE.jsonl` prints the verdicts on the hypotheses of docs/decisions/0005, how well label-free criteria choose, and the numbers
+behind them, in Markdown. `observations.py trained FILE.jsonl` prints how well the criteria choose among trained checkpoints
+alone. `observations.py plots FILE.jsonl` draws into a folder named after the file (needs matplotlib)."""
 
 import json
 import random
@@ -35,7 +36,9 @@ def line(run):
             rows = sorted(read(file)["rows"], key=lambda row: row["epoch"])
             of = lambda stage, protocol: [row["accuracy"][protocol] for row in rows if row["stage"] == stage]
             accuracy[place] = {p: {stage: of(stage, p) for stage in STAGES} for p in ("knn-20", "linear")}
-    onsets = [{key: onset[key] for key in ("of", "stage", "epoch", "interval", "rise", "p")} for onset in diagnosis["onsets"]]
+    onsets = [{key: onset[key] for key in ("of", "stage", "rise", "p")} for onset in diagnosis["onsets"]]
+    for found, onset in zip(onsets, diagnosis["onsets"]):
+        found |= {"epoch": onset["epoch"]["value"], "interval": [onset["epoch"]["low"], onset["epoch"]["high"]]}
     epoch = lambda checkpoint: diagnosis["checkpoints"][checkpoint]["epoch"]
     free = [choice for choice in diagnosis["choices"] if not choice["needs_labels"]]
     choices = {choice["criterion"]: epoch(choice["checkpoint"]) for choice in free}
@@ -47,9 +50,9 @@ def line(run):
         "regime": regime,
         "seed": int(seed),
         "epochs": [row["epoch"] for row in diagnosis["checkpoints"]],
-        "gap": by_stage(lambda cell: cell["memorisation_gap"]),
+        "gap": by_stage(lambda cell: cell["memorisation"]["memorisation_gap"]["value"]),
         "gap_interval": by_stage_of_pairs(diagnosis),
-        "membership": by_stage(lambda cell: cell["membership"]["auc"]["value"]),
+        "membership": by_stage(lambda cell: cell["memorisation"]["membership"]["value"]),
         "pair_rate": by_stage(lambda cell: cell["train"]["by_pair"]["coding_rate_reduction"]),
         "onsets": onsets,
         "choices": choices,
@@ -62,7 +65,7 @@ def line(run):
 def measure(diagnosis, name):
     """A measure of the last stage over the checkpoints, where the diagnosis has it as it is chosen by: of unseen images."""
     cells = [cell for cell in diagnosis["cells"] if cell["stage"] == LATE]
-    if name == "fisher_trace":
+    if name == "batch_gradient_norm_squared":
         return [cell[name] for cell in cells]
     sides = [cell["unseen"] for cell in cells]
     curve = [side["measures"].get(name, side["by_pair"].get(name)) for side in sides]
@@ -70,8 +73,8 @@ def measure(diagnosis, name):
 
 
 def by_stage_of_pairs(diagnosis):
-    cells = diagnosis["cells"]
-    return {s: [[round(x, 5) for x in c["gap_interval"]] for c in cells if c["stage"] == s] for s in STAGES}
+    ends = lambda cell: [round(cell["memorisation"]["memorisation_gap"][end], 5) for end in ("low", "high")]
+    return {stage: [ends(cell) for cell in diagnosis["cells"] if cell["stage"] == stage] for stage in STAGES}
 
 
 def kendall(x, y):
@@ -155,7 +158,44 @@ def table(path):
 
 
 # The good end of each measure, as crates/lethe-measures/src/criteria.rs has it. alpha_req is wanted near 1.
-LOWER = {"uniformity", "idest", "fisher_trace"}
+LOWER = {"uniformity", "idest", "fisher_trace", "batch_gradient_norm_squared"}
+
+
+def trained(path):
+    """The choices among trained checkpoints: the rules of crates/lethe-measures/src/criteria.rs on the curves without the start."""
+    runs = [json.loads(text) for text in path.read_text().splitlines()]
+    for run in runs:
+        chosen = {name: run["epochs"][1 + choose(name, curve[1:])] for name, curve in run["criteria"].items()}
+        # View retrieval has no curve here; it never chose the start.
+        kept = {name: epoch for name, epoch in run["choices"].items() if name.startswith("view_retrieval")}
+        assert kept["view_retrieval"] > 0
+        run["choices"] = {"view_retrieval": kept["view_retrieval"]} | chosen
+        run["criteria"] = {name: curve[1:] for name, curve in run["criteria"].items()}
+        run["epochs"] = run["epochs"][1:]
+        for place in run["accuracy"].values():
+            for protocol in place.values():
+                protocol[LATE] = protocol[LATE][1:]
+        run["gap"][LATE] = run["gap"][LATE][1:]
+    for regime in ("hard", "easy"):
+        criteria([run for run in runs if run["regime"] == regime], regime)
+
+
+def choose(name, curve):
+    scores = [goodness(name, value) for value in curve]
+    span, last = max(curve) - min(curve), len(curve) - 1
+    if name == "dse":  # the first peak
+        return next(at for at in range(last + 1) if all(near <= scores[at] for near in scores[max(at - 2, 0) : at + 3]))
+    if name == "coding_rate_reduction":  # the best before the first decline by a tenth of the range
+        best = 0
+        for at, score in enumerate(scores):
+            if score > scores[best]:
+                best = at
+            elif score < scores[best] - 0.1 * span:
+                break
+        return best
+    if name == "fisher_trace":  # where it settles
+        return next(at for at in range(last + 1) if all(abs(value - curve[last]) <= 0.1 * span for value in curve[at:]))
+    return scores.index(max(scores))
 
 
 def criteria(runs, regime):
@@ -265,4 +305,4 @@ def plots(path):
 
 
 if __name__ == "__main__":
-    {"line": line, "table": table, "plots": plots}[sys.argv[1]](Path(sys.argv[2]))
+    {"line": line, "table": table, "trained": trained, "plots": plots}[sys.argv[1]](Path(sys.argv[2]))
