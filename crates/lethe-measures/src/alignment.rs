@@ -1,8 +1,9 @@
 //! Alignment: Wang and Isola 2020, "Understanding Contrastive Representation Learning through Alignment and Uniformity
 //! on the Hypersphere" (arXiv 2005.10242), section 4.1 with alpha = 2.
 
-use ndarray::{Array2, ArrayView2, Axis, Zip};
+use ndarray::{Array1, ArrayView2};
 
+use crate::distances::squared;
 use crate::error::Result;
 use crate::rows::{Rows, check, check_views, unit_rows};
 
@@ -22,16 +23,21 @@ pub(crate) fn of_rows(rows: &Rows) -> Result<f64> {
     Ok(of_unit(rows.unit()?, views))
 }
 
-/// The squared distances of the pairs of q views sum to q times those of the views to their mean.
 fn of_unit(unit: ArrayView2<f64>, views: usize) -> f64 {
     let images = unit.nrows() / views;
-    let by_view = || unit.axis_chunks_iter(Axis(0), images);
-    let mut means = Array2::zeros((images, unit.ncols()));
-    by_view().for_each(|view| means += &view);
-    means /= views as f64;
-    let to_mean =
-        |view: ArrayView2<f64>| Zip::from(view).and(&means).fold(0.0, |sum, u, mean| sum + (u - mean).powi(2));
-    let sum: f64 = by_view().map(to_mean).sum();
-    let pairs = images * (views - 1);
-    2.0 * sum / pairs as f64
+    let row = |i: usize| unit.row(i).to_slice().expect("standard layout");
+    if views == 2 {
+        return (0..images).map(|i| squared(row(i), row(images + i))).sum::<f64>() / images as f64;
+    }
+    // The squared distances of the pairs of q views sum to q times those of the views to their mean.
+    let mut mean = Array1::zeros(unit.ncols());
+    let mut sum = 0.0;
+    for image in 0..images {
+        mean.fill(0.0);
+        (0..views).for_each(|view| mean += &unit.row(view * images + image));
+        mean /= views as f64;
+        let mean = mean.as_slice().expect("standard layout");
+        sum += (0..views).map(|view| squared(row(view * images + image), mean)).sum::<f64>();
+    }
+    2.0 * sum / (images * (views - 1)) as f64
 }

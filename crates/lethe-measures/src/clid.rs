@@ -16,7 +16,7 @@ const HALVES: u64 = 1 << 32;
 /// The two parts, which the paper also reports alone.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Clid {
-    /// CL, 0 to 1: the share of the second half of the rows whose nearest row of the first half is of their own cluster.
+    /// CL, 0 to 1: the share of one half of the rows whose nearest row of the other half is of their own cluster.
     pub learnability: f64,
     /// ID, by [`two_nn`](crate::two_nn()) of the raw rows.
     pub dimension: f64,
@@ -36,13 +36,15 @@ impl Clid {
 /// The unit rows are put in floor(sqrt(n)) clusters by [`kmeans`](crate::kmeans()) from `seed`; a random half of the
 /// rows, drawn from `seed`, then predicts the cluster of each row of the other half by its nearest row, by cosine.
 ///
-/// **Lethe's variant.** The paper adds the two numbers for many models that it compares with one another. Here ID is
-/// divided by the number of columns, so that one matrix has a number; compare only at equal n and d.
+/// **Lethe's variant.** The paper combines the two numbers to compare many models. Here ID is divided by the number of
+/// columns, so that one matrix has a number; compare only at equal n and d. The number of clusters, the one neighbour,
+/// the cosine and the halves are those of public reimplementations.
 ///
 /// `O(n^1.5 d)` a round of k-means, `O(n^2 d)` for the neighbours.
 ///
 /// Known failures: random features have the highest dimension and so may score high; the clusters follow n, not the
-/// data, and another start finds others; ID/d hardly counts where columns are many; the known failures of TwoNN.
+/// data, and another start finds others; copies of rows predict themselves; ID/d hardly counts where columns are many;
+/// the known failures of TwoNN.
 ///
 /// # Errors
 /// Not finite, empty, a row of zeros, fewer than nine rows, fewer different rows than clusters, those of

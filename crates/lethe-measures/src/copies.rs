@@ -42,9 +42,10 @@ pub struct Copies {
 ///
 /// All rows are projected on four random directions and sorted by the first. Rows that are near one another lie in a
 /// narrow window of that order and agree in the other three, and only such pairs are compared. Copies project to the
-/// same bits, so each of them is found; a nearly copied row is missed with a chance below 1e-8. `O(n d + n log n)` time;
-/// where thousands of rows crowd within some 1e-4 of the typical distance, every two of them compare four numbers. The
-/// same for any number of threads.
+/// same bits, so each of them is found; a nearly copied row is missed with a chance below 1e-8.
+///
+/// `O(n d + n log n)` time; where thousands of rows crowd within some 1e-4 of the typical distance, every two of them
+/// compare four numbers. The same for any number of threads.
 ///
 /// # Errors
 /// Not finite, or empty.

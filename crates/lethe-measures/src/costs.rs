@@ -75,7 +75,7 @@ impl Step {
             Step::Trees => const { &[term(5.34e-11, 2.2, 1.0, 0.0)] },
             Step::Copies => const { &[term(1.35e-9, 1.0, 1.0, 0.0)] },
             Step::Views => const { &[term(9.82e-9, 1.0, 1.0, 0.0)] },
-            Step::Whitening => const { &[term(3.37e-11, 1.0, 2.0, 0.0), term(5.63e-13, 0.0, 4.0, 0.0)] },
+            Step::Whitening => const { &[term(5.74e-11, 1.0, 2.0, 0.0), term(5.89e-11, 0.0, 3.0, 0.0)] },
             Step::Learnability => {
                 const { &[term(1.19e-9, 1.5, 1.0, 0.0), term(1.07e-9, 2.0, 0.0, 0.0), term(4.92e-12, 2.0, 1.0, 0.0)] }
             }
@@ -107,8 +107,8 @@ pub fn seconds(measures: &[&Measure], n: usize, d: usize) -> f64 {
     steps.iter().map(|step| step.seconds(n, d)).sum()
 }
 
-/// The seconds that a program may spend unasked on `n` rows of `d` columns: 10, or twice what NumPy takes for the singular
-/// values, whichever is more.
+/// The seconds that a program may spend unasked on `n` rows of `d` columns: 10, or twice what NumPy takes for the
+/// singular values, whichever is more.
 pub fn budget(n: usize, d: usize) -> f64 {
     (2.0 * sum(NUMPY_SVD, n, d)).max(10.0)
 }

@@ -110,8 +110,9 @@ pub const CRITERIA: &[Criterion] = &[
 
 /// The criteria whose mean rank over the checkpoints is the one combination tried, fixed in advance.
 ///
-/// One of each kind that has been seen to follow quality: how far apart clusters lie (`dse_pooled`), how many dimensions the
-/// images fill (`idest`), and how well images are told from one another across views (`lidar`). Ranks, since their
+/// One of each kind that has been seen to follow quality: how far apart clusters lie (`dse_pooled`), how many
+/// dimensions the images fill (`idest`), and how well images are told from one another across views (`lidar`). Ranks,
+/// since their
 /// scales have nothing in common; no second measure of rank, since those agree with one another and would outvote the
 /// rest; no measure of memorisation, as above.
 pub const COMBINATION: &[&str] = &["dse_pooled", "idest", "lidar"];

@@ -43,8 +43,8 @@ impl Needs {
     }
 }
 
-/// The most that a rank can be, whatever the rows hold; RankMe and LiDAR may exceed it in the sixth digit, by what their
-/// papers add to every share.
+/// The most that a rank can be, whatever the rows hold. RankMe and LiDAR may exceed it in the sixth digit, by what
+/// their papers add to every share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ceiling {
     /// n rows of d columns.
@@ -296,8 +296,8 @@ pub const MEASURES: &[Measure] = &[
         needs: Needs::Rows,
         steps: &[Step::Copies, Step::Pairs, Step::Learnability],
         ceiling: None,
-        variant: "unit rows in floor(sqrt(n)) clusters by k-means, a random half predicts the other, seed 0; ID over d, \
-                  where the paper adds the two over many models",
+        variant: "unit rows in floor(sqrt(n)) clusters by k-means, a random half predicts the other, seed 0; ID over \
+                  d, where the paper compares many models",
         fails: "random rows have a high dimension; differs with rows and columns; copies of rows predict themselves; \
                 as TwoNN",
         of: |rows| clid::of_rows(rows, SEED),
@@ -310,7 +310,8 @@ pub const MEASURES: &[Measure] = &[
         needs: Needs::Rows,
         steps: &[Step::Copies, Step::Trees],
         ceiling: None,
-        variant: "raw rows, of copies the first only, trees of n, n/2, n/4, n/8 and n/16 rows, 5 subsamples of each size below n, seed 0",
+        variant: "raw rows, of copies the first only, trees of n, n/2, n/4, n/8 and n/16 rows, 5 subsamples of each size \
+                  below n, seed 0",
         fails: "blind in the first epochs; falls with epochs for VICReg, DINO, I-JEPA; too low above some 10",
         of: |rows| idest::of_rows(rows, SEED),
     },

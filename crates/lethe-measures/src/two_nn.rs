@@ -19,8 +19,8 @@ const LEAST_ROWS: usize = 10;
 /// a mu up to this one. Distances are Euclidean, of the raw rows.
 ///
 /// Lethe's variant is the paper's: F(mu_i) = i/n, the largest 10 % of mu left out, least squares through the origin.
-/// Of [copies](crate::copies()) only the first row is taken, as they have a neighbour at no distance. (The maximum likelihood estimator that
-/// other tools offer, n / sum ln mu, is another number.)
+/// Of [copies](crate::copies()) only the first row is taken, as they have a neighbour at no distance. (The maximum
+/// likelihood estimator that other tools offer, n / sum ln mu, is another number.)
 ///
 /// `O(n^2 d)` time in products of matrices, memory of one copy of `z` and a block a thread.
 ///
