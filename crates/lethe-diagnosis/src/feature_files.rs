@@ -13,6 +13,9 @@ use super::diagnose::{ControlFrom, Diagnosed, Settings, Subject, diagnose as dia
 use super::diagnosis::{ControlKind, CopiesFound, Relation};
 use super::features::{CheckpointFeatures, Extra, SideFeatures, SideImages, StageFeatures};
 
+/// Name of the encoder of a diagnosis from files, which do not say it.
+pub(crate) const FEATURES: &str = "features";
+
 /// Copies that are left out without being asked for: one image of so many.
 const ONE_IN: usize = 100;
 
@@ -75,7 +78,7 @@ pub fn diagnose(input: &FromFiles) -> Result<Diagnosed> {
     .map(|(key, value)| (key.to_owned(), value))
     .collect();
     let subject = Subject {
-        encoder: "features".into(),
+        encoder: FEATURES.into(),
         stages: first.stages().to_vec(),
         settings,
         train: images(Side::Train),

@@ -181,11 +181,13 @@ impl Memorises {
     }
 }
 
-/// Whether membership lies above chance and above the control's, where there is a control.
-pub fn is_seen(cell: &Cell) -> bool {
+/// Whether a trained checkpoint's membership lies above chance, and above the control's where there is a control. The
+/// untrained start has memorised nothing, whatever its membership is.
+pub fn is_seen(d: &Diagnosis, cell: &Cell) -> bool {
     let above = |estimate: Estimate, level: f64| estimate.low > level;
     let chance = cell.memorisation.as_ref().is_some_and(|found| above(found.membership, 0.5));
-    chance && cell.membership_above_control.is_none_or(|found| above(found, 0.0))
+    let trained = !d.checkpoints[cell.checkpoint].is_untrained();
+    trained && chance && cell.membership_above_control.is_none_or(|found| above(found, 0.0))
 }
 
 fn memorises(d: &Diagnosis) -> Memorises {
@@ -198,7 +200,7 @@ fn memorises(d: &Diagnosis) -> Memorises {
         let places = cells.filter_map(|cell| Some((cell, cell.memorisation.as_ref()?.membership.value)));
         places.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(cell, _)| place(d, cell))
     };
-    if let Some(most) = largest(&mut trained().filter(|cell| is_seen(cell))) {
+    if let Some(most) = largest(&mut trained().filter(|cell| is_seen(d, cell))) {
         let reference = d.control.as_ref().is_some_and(|control| control.kind == ControlKind::Reference);
         let known = (sides.relation == Relation::RandomSplit && d.control.is_some()) || reference;
         return if known { Memorises::Yes { most } } else { Memorises::YesOrSidesDiffer { most } };
@@ -237,7 +239,7 @@ fn stages(d: &Diagnosis, most: &Place) -> Vec<StageFinding> {
     cells
         .filter_map(|cell| {
             let membership = cell.memorisation.as_ref()?.membership;
-            let seen = is_seen(cell);
+            let seen = is_seen(d, cell);
             let leading = seen && membership.high >= most.membership.low;
             Some(StageFinding { stage: cell.stage.clone(), membership, seen, leading })
         })
@@ -256,7 +258,7 @@ fn since(d: &Diagnosis, memorises: &Memorises) -> Since {
     }
     // A stage is named only where it is seen after the onset.
     let seen_after = |stage: &str, checkpoint: usize| {
-        d.cells.iter().any(|cell| cell.stage == stage && cell.checkpoint >= checkpoint && is_seen(cell))
+        d.cells.iter().any(|cell| cell.stage == stage && cell.checkpoint >= checkpoint && is_seen(d, cell))
     };
     let named = d.onsets.iter().filter(|onset| onset.of == MEMORISATION_GAP);
     let mut onsets: Vec<OnsetFinding> = named

@@ -5,7 +5,7 @@ use lethe_measures::Estimate;
 
 use super::diagnosis::{ControlKind, Diagnosis};
 use super::findings::{Doubt, Findings, Keep, Memorises, OnsetFinding, Place, Since};
-use super::records::Repaired;
+use super::records::{Repaired, StepRow};
 
 /// A question with its answer and what it rests on.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,7 +45,7 @@ fn place(d: &Diagnosis, place: &Place) -> String {
 }
 
 /// `the untrained start`.
-fn control_name(kind: ControlKind) -> &'static str {
+pub(crate) fn control_name(kind: ControlKind) -> &'static str {
     match kind {
         ControlKind::UntrainedStart => "the untrained start",
         ControlKind::FreshEncoder => "an untrained encoder of the same shape",
@@ -224,7 +224,8 @@ fn first_onset(onset: &OnsetFinding) -> String {
     }
 }
 
-fn onset(onset: &OnsetFinding) -> String {
+/// `stage4 after epoch 40 (20 to 60)`.
+pub(crate) fn onset(onset: &OnsetFinding) -> String {
     let Estimate { value, low, high } = onset.epoch;
     match onset.abrupt {
         true => format!("{} after epoch {value:.0} ({low:.0} to {high:.0})", onset.stage),
@@ -257,7 +258,7 @@ fn keep(d: &Diagnosis, found: &Findings) -> (String, String) {
                     points_with_interval(*loss)
                 );
                 if let Some(spared) = spared {
-                    why += &format!(" Its memorisation gap is smaller by {}.", with_interval(*spared));
+                    why += &format!(" {}", gap_spared(*spared));
                 }
             }
             if let Some(least) = least_margin.filter(|_| earliest == best) {
@@ -273,18 +274,69 @@ fn keep(d: &Diagnosis, found: &Findings) -> (String, String) {
     }
 }
 
+/// What the gap of the earliest checkpoint is beside that of the best.
+fn gap_spared(spared: Estimate) -> String {
+    match spared {
+        Estimate { low, .. } if low > 0.0 => format!("Its memorisation gap is smaller by {}.", with_interval(spared)),
+        Estimate { value, low, high } if high < 0.0 => {
+            let more = Estimate { value: -value, low: -high, high: -low };
+            format!("Its memorisation gap is larger by {}.", with_interval(more))
+        }
+        _ => format!("Its memorisation gap is not measurably smaller: the difference is {}.", with_interval(spared)),
+    }
+}
+
+/// What a repair did and what it cost. `steps` are the lines of its `undo.jsonl`.
+pub fn repair_answers(repaired: &Repaired, steps: &[StepRow]) -> Vec<Answer> {
+    let did = match changed(repaired.changes.membership) {
+        Changed::Fell => "It removed memorisation",
+        Changed::Rose => "It added memorisation",
+        Changed::NotMeasurably => "Nothing that can be measured",
+    };
+    let did = Answer { question: "What did the repair do?", answer: did.into(), why: self::repaired(repaired) };
+    std::iter::once(did).chain(cost(steps)).collect()
+}
+
+fn cost(steps: &[StepRow]) -> Option<Answer> {
+    let last = steps.last().filter(|last| steps.iter().all(|row| row.repair == last.repair))?;
+    Some(Answer {
+        question: "What did it cost?",
+        answer: format!("{:.0} passes", last.passes),
+        why: format!(
+            "The repair ({}) took {} steps and {:.0} s. A pass is one way of a batch forward and backward through the late \
+             stages.",
+            last.repair, last.step, last.seconds
+        ),
+    })
+}
+
+/// How a number moved, by the interval of its change.
+enum Changed {
+    Fell,
+    Rose,
+    NotMeasurably,
+}
+
+fn changed(change: Estimate) -> Changed {
+    match change {
+        Estimate { high, .. } if high < 0.0 => Changed::Fell,
+        Estimate { low, .. } if low > 0.0 => Changed::Rose,
+        _ => Changed::NotMeasurably,
+    }
+}
+
 /// What a repair did, in two sentences: one on memorisation, one on the features' use.
 pub fn repaired(repaired: &Repaired) -> String {
     let changes = &repaired.changes;
-    let memorisation = match changes.membership {
-        Estimate { high, .. } if high < 0.0 => "The repair removed memorisation in the last stage",
-        Estimate { low, .. } if low > 0.0 => "The repair added memorisation in the last stage",
-        _ => "The repair did not measurably change memorisation in the last stage",
+    let memorisation = match changed(changes.membership) {
+        Changed::Fell => "The repair removed memorisation in the last stage",
+        Changed::Rose => "The repair added memorisation in the last stage",
+        Changed::NotMeasurably => "The repair did not measurably change memorisation in the last stage",
     };
-    let retrieval = match changes.view_retrieval {
-        Estimate { high, .. } if high < 0.0 => "View retrieval on unseen images fell",
-        Estimate { low, .. } if low > 0.0 => "View retrieval on unseen images rose",
-        _ => "View retrieval on unseen images did not measurably change",
+    let retrieval = match changed(changes.view_retrieval) {
+        Changed::Fell => "View retrieval on unseen images fell",
+        Changed::Rose => "View retrieval on unseen images rose",
+        Changed::NotMeasurably => "View retrieval on unseen images did not measurably change",
     };
     format!(
         "{memorisation}: AUC {:.3} to {:.3}, a change of {}. {retrieval}: {} to {}, a change of {}.",

@@ -204,7 +204,11 @@ fn numbers(diagnosis: &Diagnosis) -> String {
 
 fn row(diagnosis: &Diagnosis, cell: &Cell) -> Vec<String> {
     let found = cell.memorisation.as_ref();
-    let seen = if is_seen(cell) { "yes" } else { "no" };
+    let seen = match is_seen(diagnosis, cell) {
+        true => "yes",
+        false if diagnosis.checkpoints[cell.checkpoint].is_untrained() => "untrained",
+        false => "no",
+    };
     let mut row = vec![
         cell.stage.clone(),
         diagnosis.checkpoint_name(cell.checkpoint),

@@ -1,4 +1,4 @@
-//! The page: one HTML file that shows what a run, a diagnosis and an undoing found, readable without Lethe or a network.
+//! The page: one HTML file that shows what a run, a diagnosis and a repair found, readable without Lethe or a network.
 
 mod before_after;
 mod charts;

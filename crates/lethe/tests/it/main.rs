@@ -13,7 +13,6 @@ mod golden;
 mod gpu;
 mod kill;
 mod matmul;
-mod measure;
 mod methods;
 mod optim;
 mod overlap;
@@ -26,5 +25,7 @@ mod transformers;
 mod undo;
 mod undo_sittings;
 mod views;
+#[path = "../../../lethe-diagnosis/tests/it/browser.rs"]
+mod browser;
 #[allow(dead_code, reason = "not every helper has a user yet")]
 mod support;

@@ -1,13 +1,13 @@
-//! `lethe measure`, run as users run it.
+//! `measure F`, run as users run it.
 
 use std::path::Path;
 
 use insta::assert_snapshot;
-use lethe::feature_file::write;
+use lethe_data::feature_file::write;
 use ndarray::Array2;
 use serde_json::{Number, Value};
 
-use crate::support::{lethe, lethe_err, lethe_ok, temp_dir, text};
+use crate::support::{program, refused, shown, text};
 
 /// Features with a decaying spectrum around three centres: row `i` and row `i + n/2` are near, and of class `i % 3`.
 fn features(n: usize, d: usize) -> Array2<f32> {
@@ -50,10 +50,10 @@ fn rounded(json: &str) -> String {
 
 #[test]
 fn a_table_of_one_matrix() {
-    let folder = temp_dir();
+    let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("f.npy");
     save(&path, features(60, 16), Some(&labels(60)));
-    let out = lethe_ok(&["measure", text(&path)]);
+    let out = shown(&["measure", text(&path)]);
     assert_snapshot!(within(folder.path(), &out), @r"
     f.npy: eps2 0.5, grouped by nothing
     ┌───────────────────┬─────────┐
@@ -74,7 +74,7 @@ fn a_table_of_one_matrix() {
     └───────────────────┴─────────┘
     ");
     let label_path = folder.path().join("f.labels.npy");
-    let out = lethe_ok(&["measure", text(&path), "--labels", text(&label_path), "--eps2", "0.1"]);
+    let out = shown(&["measure", text(&path), "--labels", text(&label_path), "--eps2", "0.1"]);
     assert_snapshot!(within(folder.path(), &out), @r"
     f.npy: eps2 0.1, grouped by labels
     ┌───────────────────────┬─────────┐
@@ -100,10 +100,10 @@ fn a_table_of_one_matrix() {
 
 #[test]
 fn json_of_pairs() {
-    let folder = temp_dir();
+    let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("f.npy");
     save(&path, features(60, 16), None);
-    let out = lethe_ok(&["measure", text(&path), "--pairs", "--json"]);
+    let out = shown(&["measure", text(&path), "--pairs", "--json"]);
     assert_snapshot!(within(folder.path(), &rounded(&out)), @r#"
     {
       "file": "f.npy",
@@ -147,12 +147,12 @@ fn json_of_pairs() {
 
 #[test]
 fn every_stage_of_a_safetensors_file() {
-    let folder = temp_dir();
+    let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("f.safetensors");
     let stages = [("stem", 6), ("stage1", 12), ("stage2", 24)];
     let stages: Vec<_> = stages.iter().map(|&(name, d)| (name.to_owned(), features(60, d))).collect();
     write(&path, &stages, Some(&labels(60))).expect("written");
-    let out = lethe_ok(&["measure", text(&path)]);
+    let out = shown(&["measure", text(&path)]);
     assert_snapshot!(within(folder.path(), &out), @r"
     f.safetensors: eps2 0.5, grouped by labels
     ┌───────────────────────┬─────────┬─────────┬─────────┐
@@ -174,9 +174,9 @@ fn every_stage_of_a_safetensors_file() {
     │ idest                 ┆ 1.7695  ┆ 1.9233  ┆ 2.0141  │
     └───────────────────────┴─────────┴─────────┴─────────┘
     ");
-    let said = String::from_utf8(lethe(&["measure", text(&path)]).stderr).expect("UTF-8");
+    let said = String::from_utf8(program(&["measure", text(&path)]).stderr).expect("UTF-8");
     assert!(said.ends_with("alpha_req of stem: only 6 directions have variance, expected at least 11\n"), "{said}");
-    let out = lethe_ok(&["measure", text(&path), "--json"]);
+    let out = shown(&["measure", text(&path), "--json"]);
     let json: Value = serde_json::from_str(&out).expect("one JSON object");
     assert_eq!(json["groups"], "labels");
     assert_eq!(
@@ -185,7 +185,7 @@ fn every_stage_of_a_safetensors_file() {
     );
     assert!(json["tensors"]["stem"]["measures"]["alpha_req"].is_null());
 
-    let out = lethe_ok(&["measure", text(&path), "--json", "--key", "stem", "--pairs"]);
+    let out = shown(&["measure", text(&path), "--json", "--key", "stem", "--pairs"]);
     assert_snapshot!(within(folder.path(), &rounded(&out)), @r#"
     {
       "file": "f.safetensors",
@@ -225,17 +225,17 @@ fn every_stage_of_a_safetensors_file() {
       }
     }
     "#);
-    let error = lethe_err(&["measure", text(&path), "--key", "stage9"], 2);
+    let error = refused(&["measure", text(&path), "--key", "stage9"], 2);
     assert_snapshot!(within(folder.path(), &error), @"error: f.safetensors: --key stage9: no 2-D float tensor of that name, but stem F32 [60, 6], stage1 F32 [60, 12], stage2 F32 [60, 24], labels I64 [60]");
 }
 
 #[test]
 fn what_is_wrong_with_a_matrix() {
-    let folder = temp_dir();
+    let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("f.npy");
     let fails = |args: &[&str]| {
         let args: Vec<&str> = ["measure", text(&path)].iter().chain(args).copied().collect();
-        within(folder.path(), &lethe_err(&args, 1))
+        within(folder.path(), &refused(&args, 1))
     };
     let mut matrix = features(60, 16);
     matrix[(17, 3)] = f32::NAN;
@@ -263,15 +263,15 @@ fn what_is_wrong_with_a_matrix() {
 
 #[test]
 fn wrong_usage() {
-    assert_snapshot!(lethe_err(&["measure", "f.npy", "--eps2", "0"], 2), @r"
+    assert_snapshot!(refused(&["measure", "f.npy", "--eps2", "0"], 2), @r"
     error: invalid value '0' for '--eps2 <EPS2>': expected a positive number
 
     For more information, try '--help'.
     ");
-    assert_snapshot!(lethe_err(&["measure", "f.npy", "--pairs", "--labels", "l.npy"], 2), @r"
+    assert_snapshot!(refused(&["measure", "f.npy", "--pairs", "--labels", "l.npy"], 2), @r"
     error: the argument '--pairs' cannot be used with '--labels <L.npy>'
 
-    Usage: lethe measure --pairs <FILE>
+    Usage: lethe-diagnosis measure --pairs <FILE>
 
     For more information, try '--help'.
     ");
@@ -279,11 +279,11 @@ fn wrong_usage() {
 
 #[test]
 fn only_the_measures_that_are_asked_for() {
-    let folder = temp_dir();
+    let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("f.npy");
     save(&file, features(60, 12), None);
     let measures = |args: &[&str]| -> Vec<(String, f64)> {
-        let json = lethe_ok(&[&["measure", text(&file), "--json"], args].concat());
+        let json = shown(&[&["measure", text(&file), "--json"], args].concat());
         let json: Value = serde_json::from_str(&json).unwrap();
         let measures = json["measures"].as_object().unwrap().iter();
         measures.map(|(name, value)| (name.clone(), value.as_f64().unwrap_or(f64::NAN))).collect()
@@ -296,11 +296,11 @@ fn only_the_measures_that_are_asked_for() {
         assert!((value / expected - 1.0).abs() < 1e-9, "{name}: {value}, with all others {expected}");
     }
     let plain = ["measure", text(&file), "--only"];
-    assert_snapshot!(lethe_err(&[&plain[..], &["lidar"]].concat(), 2), @r"
+    assert_snapshot!(refused(&[&plain[..], &["lidar"]].concat(), 2), @r"
     error: --only lidar: it needs pairs
       hint: --pairs
     ");
-    assert_snapshot!(lethe_err(&[&plain[..], &["rankme,rank"]].concat(), 2), @r#"
+    assert_snapshot!(refused(&[&plain[..], &["rankme,rank"]].concat(), 2), @r#"
     error: --only: unknown measure "rank"
       hint: lethe measure --list has them
     "#);
@@ -308,11 +308,11 @@ fn only_the_measures_that_are_asked_for() {
 
 #[test]
 fn the_list_needs_no_file() {
-    let printed = lethe_ok(&["measure", "--list"]);
+    let printed = shown(&["measure", "--list"]);
     let names = lethe_measures::MEASURES.iter().map(|measure| measure.name);
     assert!(names.clone().all(|name| printed.contains(name)), "{printed}");
-    let json: Value = serde_json::from_str(&lethe_ok(&["measure", "--list", "--json"])).unwrap();
+    let json: Value = serde_json::from_str(&shown(&["measure", "--list", "--json"])).unwrap();
     assert_eq!(json.as_array().unwrap().len(), names.count());
     assert_eq!(json[0]["measure"], "coding_rate");
-    lethe_err(&["measure"], 2);
+    refused(&["measure"], 2);
 }
