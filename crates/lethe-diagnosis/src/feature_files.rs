@@ -10,8 +10,9 @@ use ndarray::{ArrayView2, Axis};
 use serde_json::json;
 
 use super::diagnose::{ControlFrom, Diagnosed, Settings, Subject, diagnose as diagnose_features};
-use super::diagnosis::{ControlKind, CopiesFound, Relation};
+use super::diagnosis::{CopiesFound, Relation};
 use super::features::{CheckpointFeatures, Extra, SideFeatures, SideImages, StageFeatures};
+use super::findings::ControlKind;
 
 /// Name of the encoder of a diagnosis from files, which do not say it.
 pub(crate) const FEATURES: &str = "features";

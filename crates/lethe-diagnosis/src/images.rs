@@ -10,8 +10,8 @@ use ndarray::{Array1, Array2, ArrayView2, Axis};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use super::diagnose::Told;
 use super::features::{SideImages, StageFeatures};
+use super::stage_distances::StageDistances;
 
 /// Images of a list.
 const LISTED: usize = 16;
@@ -54,13 +54,13 @@ impl ImageScores {
     /// From the distances of every stage, those of the control where there is one, and the last stage's features.
     pub(crate) fn of(
         stages: &[String],
-        told: &[Told],
-        control: Option<&[Told]>,
+        told: &[StageDistances],
+        control: Option<&[StageDistances]>,
         last: &StageFeatures,
         images: [&SideImages; 2],
     ) -> Self {
         let (train, unseen) = (told[0].distances.train.len(), told[0].distances.unseen.len());
-        let of_stages = |told: &[Told]| told.iter().map(|found| scores(&found.distances)).collect::<Vec<_>>();
+        let of_stages = |told: &[StageDistances]| told.iter().map(|found| scores(&found.distances)).collect::<Vec<_>>();
         let (own, control) = (of_stages(told), control.map(of_stages));
         let neighbours = neighbours(last);
         let row = |i: usize| {

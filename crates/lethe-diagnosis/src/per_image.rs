@@ -4,9 +4,9 @@ use indexmap::IndexMap;
 use lethe_measures::{class_rate_terms, knn};
 use ndarray::Array3;
 
-use super::CheckpointRow;
-use super::diagnose::Told;
+use super::cell::CheckpointRow;
 use super::features::{SideFeatures, StageFeatures};
+use super::stage_distances::StageDistances;
 
 /// Replicates of the bootstrap over images.
 pub(crate) const REPLICATES: usize = 1999;
@@ -42,7 +42,7 @@ impl PerImage {
     /// The numbers of a stage, where there are unseen images.
     pub(crate) fn of(
         features: &StageFeatures,
-        told: Option<&Told>,
+        told: Option<&StageDistances>,
         labels: [Option<&[u32]>; 2],
         right: &[Right; 2],
         eps2: f64,
@@ -91,7 +91,8 @@ pub(crate) fn right(features: &mut StageFeatures, labels: [Option<&[u32]>; 2]) -
         }
         let asked = features.unseen.as_ref().and_then(|side| side.plain.as_ref()).zip(labels[1]);
         if let Some((asked, asked_labels)) = asked.filter(|_| !unseen.contains_key(name))
-            && let Ok(answers) = knn::against(bank.view(), known, asked.mapv(|value| value as f32).view(), asked_labels, k, TEMPERATURE)
+            && let Ok(answers) =
+                knn::against(bank.view(), known, asked.mapv(|value| value as f32).view(), asked_labels, k, TEMPERATURE)
         {
             unseen.insert(name, answers);
         }

@@ -3,8 +3,8 @@
 
 use lethe_measures::Estimate;
 
-use super::diagnosis::{ControlKind, Diagnosis};
-use super::findings::{Doubt, Findings, Keep, Memorises, OnsetFinding, Place, Since};
+use super::diagnosis::Diagnosis;
+use super::findings::{ControlKind, Doubt, Findings, Keep, Memorises, OnsetFinding, Place, Since};
 use super::records::{Repaired, StepRow};
 
 /// A question with its answer and what it rests on.
@@ -247,7 +247,8 @@ fn keep(d: &Diagnosis, found: &Findings) -> (String, String) {
             "A choice needs unseen images, and checkpoints that say their epochs, oldest first.".into(),
         ),
         Keep::Checkpoint { best, earliest, loss, margin, least_margin, spared, stage } => {
-            let mut why = format!("By view retrieval on unseen images {} is the best trained checkpoint.", at(d, *best));
+            let mut why =
+                format!("By view retrieval on unseen images {} is the best trained checkpoint.", at(d, *best));
             if earliest == best {
                 why += &format!(" No earlier one is shown to be at most {} worse.", points(*margin));
             } else {

@@ -187,7 +187,10 @@ fn against(args: &Args, train: &Path, unseen: &Path) -> Result<()> {
     add("d_unseen", Some(numbers.d_unseen));
     add("d_between", Some(numbers.d_between));
     add("retrieval_gap", numbers.retrieval_gap);
-    print(&format!("{} views of {} training and {} unseen images, {} columns", found.views, images[0], images[1], found.d))?;
+    print(&format!(
+        "{} views of {} training and {} unseen images, {} columns",
+        found.views, images[0], images[1], found.d
+    ))?;
     print(&shown.to_string())?;
     if let Some(doubt) = &found.doubt {
         print(&format!("Too few images: {doubt}."))?;
@@ -242,13 +245,12 @@ fn asked(args: &Args, groups: Groups) -> Result<Vec<&'static Measure>> {
     }
     let asked: Vec<&Measure> = MEASURES.iter().filter(|measure| names.contains(&measure.name)).collect();
     match asked.iter().find(|measure| !measure.needs.met_by(groups)) {
-        Some(measure) => Err(Error::usage(format!("--only {}: it needs {}", measure.name, measure.needs.shown())).hint(
-            match measure.needs {
+        Some(measure) => Err(Error::usage(format!("--only {}: it needs {}", measure.name, measure.needs.shown()))
+            .hint(match measure.needs {
                 Needs::Views(2) => "--pairs",
                 Needs::Views(_) => "`lethe diagnose --features` takes files with more views",
                 _ => "--labels L.npy, or --pairs",
-            },
-        )),
+            })),
         None => Ok(asked),
     }
 }
@@ -263,11 +265,8 @@ fn measure(
 ) -> std::result::Result<Measured, MeasureError> {
     let mut rows = Rows::new(matrix.view(), groups, args.eps2.unwrap_or(EPS2))?;
     let (n, d) = matrix.dim();
-    let (taken, left) = if args.costly || args.only.is_some() {
-        (asked.to_vec(), Vec::new())
-    } else {
-        affordable(asked, n, d)
-    };
+    let (taken, left) =
+        if args.costly || args.only.is_some() { (asked.to_vec(), Vec::new()) } else { affordable(asked, n, d) };
     let names: Vec<&str> = taken.iter().map(|measure| measure.name).collect();
     rows = rows.in_one_pass(names.contains(&"silhouette"));
     let Copies { copied, nearly, .. } = measures::copies(matrix.view())?;
@@ -284,7 +283,9 @@ fn measure(
     for measure in asked {
         let seconds = left.iter().find(|(left, _)| left.name == measure.name).map(|(_, seconds)| *seconds);
         let value = match seconds {
-            Some(seconds) => Err(format!("{n} rows of {d} take about {seconds:.0} s; --only {} takes it", measure.name)),
+            Some(seconds) => {
+                Err(format!("{n} rows of {d} take about {seconds:.0} s; --only {} takes it", measure.name))
+            }
             None => (measure.of)(&rows).map_err(|error| error.to_string()),
         };
         progress.advance(1);

@@ -41,9 +41,7 @@ pub(super) fn training(metrics: &[MetricRow]) -> Vec<Figure> {
     let mut speed =
         single("Images per second", "The speed of the training, loading included.", &|row| row.images_per_s);
     let mut wait =
-        single("Waiting for data", "Share of the time in which training waited for images.", &|row| {
-            row.data_wait
-        });
+        single("Waiting for data", "Share of the time in which training waited for images.", &|row| row.data_wait);
     wait.chart.percent = true;
     for from_zero in [&mut spread, &mut speed, &mut wait] {
         from_zero.chart.base = Some(0.0);

@@ -297,7 +297,11 @@ const READINGS: &[(Group, &str, &str)] = &[
         "sslmem",
         "Solid well above dashed: it holds training images closer than an encoder that never saw them.",
     ),
-    (Group::Memory, "alignment", "Lower: the first two views of an image are nearly one point. The features are not centred."),
+    (
+        Group::Memory,
+        "alignment",
+        "Lower: the first two views of an image are nearly one point. The features are not centred.",
+    ),
     (Group::Accuracy, "knn", "Higher is better. The number is k; a training image may not vote for itself."),
     (
         Group::Accuracy,

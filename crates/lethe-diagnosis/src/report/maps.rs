@@ -4,8 +4,8 @@
 use super::charts::checkpoints;
 use super::heat::{HeatCell, HeatMap};
 use super::numbers::{percent, short, signed, with_interval};
-use crate::diagnosis::{Cell, Diagnosis, Side};
-use crate::findings::is_seen;
+use crate::cell::{Cell, Side};
+use crate::diagnosis::Diagnosis;
 
 /// A map with the key of its definition, its title and one sentence on how to read it.
 pub(super) struct Map {
@@ -35,7 +35,7 @@ const QUANTITIES: &[Quantity] = &[
         least: 0.05,
         of: |d, cell| {
             let auc = cell.memorisation.as_ref()?.membership;
-            let clear = is_seen(d, cell) || auc.high < 0.5;
+            let clear = d.is_seen(cell) || auc.high < 0.5;
             let chance = auc.low <= 0.5 && auc.high >= 0.5;
             let text = if chance { "≈ ½".into() } else { format!("{:.2}", auc.value) };
             let above = cell.membership_above_control;

@@ -6,7 +6,8 @@ use maud::{Markup, html};
 use super::charts::checkpoints;
 use super::definitions::{criterion_name, definition};
 use super::numbers::{in_table, short, signed};
-use crate::diagnosis::{Cell, Diagnosis};
+use crate::cell::Cell;
+use crate::diagnosis::Diagnosis;
 use crate::words::{answers, control_name};
 use crate::{Onset, Pooled};
 
@@ -87,9 +88,7 @@ fn misses(d: &Diagnosis, truth: &str) -> Markup {
 
 /// Every onset.
 pub(super) fn onsets(d: &Diagnosis) -> Option<Markup> {
-    let asked = d.checkpoints.len() > 1
-        && d.checkpoints.iter().all(|row| row.epoch.is_some())
-        && d.sides.is_some();
+    let asked = d.checkpoints.len() > 1 && d.checkpoints.iter().all(|row| row.epoch.is_some()) && d.sides.is_some();
     asked.then(|| html! {
         p {
             "An " (link("onset", "onset")) " says since when training and unseen images differ. There is a row for every difference and \
@@ -162,8 +161,10 @@ pub(super) fn memorisation(d: &Diagnosis) -> Option<Markup> {
 
 fn losses(d: &Diagnosis) -> Markup {
     let (axis, names) = checkpoints(d);
-    let rows: Vec<_> = d.checkpoints.iter().zip(&names).filter_map(|(row, name)| Some((name, row.loss_gap.as_ref()?))).collect();
-    let head = html! { th { (axis) } th { "loss, training" } th { "loss, unseen" } th { (link("loss_gap", "loss gap")) } };
+    let rows: Vec<_> =
+        d.checkpoints.iter().zip(&names).filter_map(|(row, name)| Some((name, row.loss_gap.as_ref()?))).collect();
+    let head =
+        html! { th { (axis) } th { "loss, training" } th { "loss, unseen" } th { (link("loss_gap", "loss gap")) } };
     html! { @if !rows.is_empty() {
         h3 { "By the method's own loss" }
         (scrolled("Loss gaps", &head, &html! { @for (name, loss) in rows { tr {

@@ -112,10 +112,14 @@ pub fn diagnose(subjects: &[Subject], sets: &Sets, settings: &Settings) -> Resul
     };
     let mut shows = Shows { shown, transfer, gradient, losses, settings, progress: Progress::hidden() };
     let control = control(subjects, &first, sets.unseen.is_some(), settings)?;
-    let reference = settings.reference.as_ref().map(|path| open_reference(path, &first, settings.device)).transpose()?;
+    let reference =
+        settings.reference.as_ref().map(|path| open_reference(path, &first, settings.device)).transpose()?;
     let more = usize::from(matches!(control, Start::Fresh(_))) + usize::from(reference.is_some());
-    shows.progress =
-        Progress::new("diagnose", "images", (subjects.len() * shows.images_of(true) + more * shows.images_of(false)) as u64);
+    shows.progress = Progress::new(
+        "diagnose",
+        "images",
+        (subjects.len() * shows.images_of(true) + more * shows.images_of(false)) as u64,
+    );
 
     let describe = |dataset: &Arc<dyn Dataset>| SideImages {
         names: (0..dataset.len()).map(|i| dataset.name(i)).collect(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lethe_diagnosis::LEAST_IMAGES;
 use lethe_diagnosis::records::{BothSides, Changes, Seen};
 use lethe_measures::{
-    Estimate, MeasureError, RetrievalHits, StageViews, ViewDistances, mean_change, memorisation_change, membership,
+    Estimate, MeasureError, RetrievalHits, StageViews, ViewDistances, mean_change, membership, memorisation_change,
     view_rates,
 };
 use ndarray::ArrayView3;
