@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod checkpoint;
+mod copies;
 mod corruption;
 mod data;
 mod diagnose;
@@ -12,12 +13,12 @@ mod files;
 mod fuzz;
 mod golden;
 mod gpu;
+mod hold_out;
 mod kill;
 mod matmul;
 mod measure;
 mod methods;
 mod optim;
-mod overlap;
 mod pretrain;
 mod repairs;
 mod report;
