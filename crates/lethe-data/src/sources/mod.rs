@@ -4,14 +4,15 @@ pub mod catalog;
 pub mod cifar;
 pub mod corruption;
 mod decode;
+mod encoding;
 pub mod folder;
+pub mod held_out;
 pub mod overlap;
 pub mod shapes;
 mod spec;
 mod split;
 mod subset;
 
-use std::hash::{Hash, Hasher};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,8 +20,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
+pub use encoding::Encoding;
 pub use split::is_random_split;
-pub use subset::{part, sample};
+pub use subset::{choose, part, sample, without};
 
 /// Images by index, with or without labels.
 pub trait Dataset: Send + Sync {
@@ -36,11 +38,10 @@ pub trait Dataset: Send + Sync {
     /// The file of image `i`, or its place in a file or generator: `shapes/17`.
     fn name(&self, i: usize) -> String;
 
-    /// The same number for the same image, quick to get: of a file its length, else a hash of the pixels. None of a broken one.
-    fn mark(&self, i: usize) -> Option<u64> {
-        let mut hasher = std::hash::DefaultHasher::new();
-        self.image(i).ok()?.as_raw().hash(&mut hasher);
-        Some(hasher.finish())
+    /// How image `i` is stored, of a file by its head. None of a broken one.
+    fn encoding(&self, i: usize) -> Option<Encoding> {
+        let (width, height) = self.image(i).ok()?.dimensions();
+        Some(Encoding { format: "pixels".into(), width, height, jpeg_quality: None })
     }
 
     /// One label an image, an index into [`Dataset::classes`].
@@ -72,7 +73,7 @@ pub struct Source {
 }
 
 /// Every kind of data, the first that recognises a specification opens it.
-pub const SOURCES: &[Source] = &[shapes::SOURCE, cifar::SOURCE, folder::SOURCE];
+pub const SOURCES: &[Source] = &[shapes::SOURCE, cifar::SOURCE, folder::SOURCE, held_out::SOURCE];
 
 /// What may be the name of a folder too.
 const GENERATED: &str = shapes::SOURCE.kind;
@@ -81,15 +82,20 @@ const GENERATED: &str = shapes::SOURCE.kind;
 ///
 /// Any of them may end in `@n=5000,skip=0,seed=0`: images `skip..skip + n` of a permutation drawn from `seed`, so that
 /// different ranges under one seed share no image. Without `n` it is all that is left. With
-/// `corrupt=gaussian-noise,severity=3` they are corrupted, with noise drawn from the same `seed`.
+/// `corrupt=gaussian-noise,severity=3` they are corrupted, with noise drawn from the same `seed`. `part=training` takes
+/// the images that a `held_out.json` did not hold out.
 pub fn open(spec: &str) -> Result<Arc<dyn Dataset>> {
     if let Some((whole, subset)) = spec.rsplit_once('@')
         && subset.contains('=')
         && !Path::new(spec).exists()
     {
         let shown = format!("@{subset}");
-        let settings = spec::Settings::parse(&shown, subset, &["n", "skip", "seed", "corrupt", "severity"])?;
-        let whole = corruption::wrap(open_whole(whole)?, &shown, &settings)?;
+        let settings = spec::Settings::parse(&shown, subset, &["part", "n", "skip", "seed", "corrupt", "severity"])?;
+        let whole = match settings.get::<String>("part", "training")? {
+            None => open_whole(whole)?,
+            Some(part) => held_out::open_part(whole, &shown, &part)?,
+        };
+        let whole = corruption::wrap(whole, &shown, &settings)?;
         return Ok(Arc::new(subset::Subset::parse(whole, &shown, &settings)?));
     }
     open_whole(spec)

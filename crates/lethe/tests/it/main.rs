@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod checkpoint;
+mod copies;
 mod corruption;
 mod data;
 mod diagnose;
@@ -11,11 +12,11 @@ mod files;
 mod fuzz;
 mod golden;
 mod gpu;
+mod hold_out;
 mod kill;
 mod matmul;
 mod methods;
 mod optim;
-mod overlap;
 mod peers;
 mod pretrain;
 mod repairs;
