@@ -153,9 +153,7 @@ pub fn diagnose(
         before = plain;
     }
     let Some((views, images, has_unseen)) = shape else { return Err(Error::usage("no checkpoint to diagnose")) };
-    if images < LEAST_IMAGES {
-        return Err(Error::usage(format!("{images} images a side are too few to diagnose, expected {LEAST_IMAGES}")));
-    }
+    enough(images)?;
     let mut diagnosis = Diagnosis {
         lethe: env!("CARGO_PKG_VERSION").into(),
         encoder: subject.encoder,
@@ -209,6 +207,14 @@ pub fn diagnose(
         [diagnosis.most_memorised, diagnosis.random_images] = scores.lists(stage.unwrap_or(stages - 1), settings.seed);
     }
     Ok(Diagnosed { diagnosis, gaps, images: scores })
+}
+
+/// Whether so many images a side can be diagnosed.
+pub(crate) fn enough(images: usize) -> Result<()> {
+    match images < LEAST_IMAGES {
+        true => Err(Error::usage(format!("{images} images a side are too few to diagnose, expected {LEAST_IMAGES}"))),
+        false => Ok(()),
+    }
 }
 
 /// Fills in the numbers of memorisation, and those of the control.

@@ -4,12 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
-use lethe_data::error::{Error, Result};
+use lethe_data::error::{At, Error, Result};
 use lethe_data::feature_file::{FeatureBlocks, Side, in_order};
 use ndarray::{ArrayView2, Axis};
 use serde_json::json;
 
-use super::diagnose::{ControlFrom, Diagnosed, Settings, Subject, diagnose as diagnose_features};
+use super::diagnose::{ControlFrom, Diagnosed, Settings, Subject, diagnose as diagnose_features, enough};
 use super::diagnosis::{CopiesFound, Relation};
 use super::features::{CheckpointFeatures, Extra, SideFeatures, SideImages, StageFeatures};
 use super::findings::ControlKind;
@@ -52,6 +52,8 @@ pub fn diagnose(input: &FromFiles) -> Result<Diagnosed> {
         control.expect_alike(first)?;
     }
     let (copies, kept) = copies(first, input.allow_overlap)?;
+    let count = kept.as_ref().map_or(first.images(Side::Train), Vec::len);
+    enough(count).at(first.path())?;
     let images = |side: Side| SideImages {
         names: first.names(side).map_or_else(Vec::new, |names| take(names, kept.as_deref())),
         labels: first.labels(side).map(|labels| take(labels, kept.as_deref())),
@@ -69,7 +71,7 @@ pub fn diagnose(input: &FromFiles) -> Result<Diagnosed> {
     let settings: IndexMap<String, serde_json::Value> = [
         ("features", json!(shown(input.features))),
         ("control", json!(input.control.map(|path| path.display().to_string()))),
-        ("images", json!(kept.as_ref().map_or(first.images(Side::Train), Vec::len))),
+        ("images", json!(count)),
         ("views", json!(first.views_per_image())),
         ("eps2", json!(input.settings.eps2)),
         ("margin", json!(input.settings.margin)),
@@ -124,7 +126,7 @@ impl CheckpointFeatures for File {
         let side = |side: Side| -> Result<SideFeatures> {
             let (mut views, mut plain) = (self.blocks.views(side, name)?, self.blocks.plain(side, name)?);
             if let Some(kept) = &self.kept {
-                views = views.select(Axis(1), kept);
+                views = views.select(Axis(1), kept).as_standard_layout().into_owned();
                 plain = plain.map(|plain| plain.select(Axis(0), kept));
             }
             Ok(SideFeatures { views, plain })

@@ -137,8 +137,8 @@ fn doubtful(d: &Diagnosis, doubt: &Doubt) -> String {
              AUC {auc:.3} (p = {p:.3})."
         ),
         Doubt::UnseenCloser { checkpoint, stage, membership } => format!(
-            "In {stage} at {} the views of unseen images lie closer together than those of training images (AUC {}): the two \
-             sides differ.",
+            "In {stage} at {} the views of unseen images lie closer together than those of training images, with AUC {}, so \
+             the two sides differ.",
             at(d, *checkpoint),
             with_interval(*membership)
         ),
@@ -268,7 +268,7 @@ fn keep(d: &Diagnosis, found: &Findings) -> (String, String) {
             let mut answer = capital(&at(d, *earliest));
             if let Some(stage) = stage {
                 answer += &format!(", {stage}");
-                why += &format!(" {stage} has the best view retrieval there (no interval).");
+                why += &format!(" There, {stage} has the best view retrieval (no interval).");
             }
             (answer, why)
         }

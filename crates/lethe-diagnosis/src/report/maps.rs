@@ -39,8 +39,8 @@ const QUANTITIES: &[Quantity] = &[
             let chance = auc.low <= 0.5 && auc.high >= 0.5;
             let text = if chance { "≈ ½".into() } else { format!("{:.2}", auc.value) };
             let above = cell.membership_above_control;
-            let above = above.map_or(String::new(), |above| format!(", above the control by {}", with_interval(above)));
-            Some(HeatCell { value: auc.value, clear, text, words: format!("AUC {}{above}", with_interval(auc)) })
+            let more = above.map_or(String::new(), |above| format!("above the control by {}", with_interval(above)));
+            Some(HeatCell { value: auc.value, clear, text, words: format!("AUC {}", with_interval(auc)), more })
         },
     },
     Quantity {
@@ -53,7 +53,8 @@ const QUANTITIES: &[Quantity] = &[
             let gap = cell.memorisation.as_ref()?.relative_gap?;
             let clear = gap.low > 0.0 || gap.high < 0.0;
             let text = if clear { signed(gap.value) } else { "≈ 0".into() };
-            Some(HeatCell { value: gap.value, clear, text, words: format!("relative gap {}", with_interval(gap)) })
+            let words = format!("relative gap {}", with_interval(gap));
+            Some(HeatCell { value: gap.value, clear, text, words, more: String::new() })
         },
     },
     Quantity {
@@ -102,12 +103,13 @@ fn difference(
     let (train, unseen) = (of(&cell.train)?, of(cell.unseen.as_ref()?)?);
     let value = train - unseen;
     let words = format!("{} ({} on training, {} on unseen images)", text(value), shown(train), shown(unseen));
-    Some(HeatCell { value, clear: true, text: text(value), words })
+    Some(HeatCell { value, clear: true, text: text(value), words, more: String::new() })
 }
 
 fn similarity(value: Option<f64>) -> Option<HeatCell> {
     let value = value?;
-    Some(HeatCell { value, clear: true, text: format!("{value:.2}"), words: format!("CKA {value:.3}") })
+    let words = format!("CKA {value:.3}");
+    Some(HeatCell { value, clear: true, text: format!("{value:.2}"), words, more: String::new() })
 }
 
 pub(super) fn maps(d: &Diagnosis) -> Vec<Map> {

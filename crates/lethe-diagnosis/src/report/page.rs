@@ -99,7 +99,7 @@ fn first_screen(input: &ReportInput) -> Markup {
             p.lead { (headline::sentence(input)) }
             @if !told.is_empty() {
                 dl.answers { @for answer in &told { div {
-                    dt { (answer.question) } dd { b { (answer.answer) } p { (answer.why) } }
+                    dt { (answer.question) } dd { b { (answer.answer) } @if !answer.why.is_empty() { p { (answer.why) } } }
                 } } }
             }
         }

@@ -143,15 +143,28 @@ pub(super) fn memorisation(d: &Diagnosis) -> Option<Markup> {
             "Memorisation",
             &html! {
                 th { "stage" } th { (link("membership", "membership AUC")) } th { "control" } th { "above the control" }
-                th { (link("relative_gap", "relative gap")) } th { (link("memorisation_gap", "gap")) }
-                th { (link("view_distance", "distance, training")) } th { (link("view_distance", "distance, unseen")) } th { "distance between images" }
-                th { (link("retrieval_gap", "retrieval gap")) } th { (link("true_positives", "found at 1\u{a0}% false positives")) }
+                th { (link("true_positives", "found at 1\u{a0}% false positives")) } th { (link("retrieval_gap", "retrieval gap")) }
             },
             &html! { @for (stage, (found, above)) in &rows { tr {
                 th { (stage) } td { (in_table(found.membership)) } td { (or_nothing(control(stage))) } td { (or_nothing(*above)) }
-                td { (or_nothing(found.relative_gap)) } td { (in_table(found.memorisation_gap)) }
+                td { (found_at_few(found.true_positives)) } td { (or_nothing(found.retrieval_gap)) }
+            } } },
+        ))
+        h3 { "How large it is" }
+        p {
+            "The gap is the difference of the two distances. It can close because training images are memorised less, because they fit \
+             worse, or because all features contract. The distances tell which."
+        }
+        (scrolled(
+            "Distances",
+            &html! {
+                th { "stage" } th { (link("relative_gap", "relative gap")) } th { (link("memorisation_gap", "gap")) }
+                th { (link("view_distance", "distance, training")) } th { (link("view_distance", "distance, unseen")) }
+                th { (link("relative_gap", "distance between images")) }
+            },
+            &html! { @for (stage, (found, _)) in &rows { tr {
+                th { (stage) } td { (or_nothing(found.relative_gap)) } td { (in_table(found.memorisation_gap)) }
                 td { (in_table(found.d_train)) } td { (in_table(found.d_unseen)) } td { (in_table(found.d_between)) }
-                td { (or_nothing(found.retrieval_gap)) } td { (found_at_few(found.true_positives)) }
             } } },
         ))
         (losses(d))

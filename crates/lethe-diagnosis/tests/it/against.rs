@@ -98,7 +98,22 @@ fn a_table_for_people() {
     let both = views(200);
     let files = [saved(folder.path(), "train.npy", &both[0]), saved(folder.path(), "unseen.npy", &both[1])];
     let out = shown(&["measure", text(&files[0]), "--against", text(&files[1])]);
-    assert_snapshot!(out, @"");
+    assert_snapshot!(out, @r#"
+    4 views of 200 training and 200 unseen images, 12 columns
+    ┌──────────────────────────────┬────────┬──────────────────┐
+    │                              ┆ value  ┆ 95 % interval    │
+    ╞══════════════════════════════╪════════╪══════════════════╡
+    │ membership                   ┆ 0.8750 ┆ 0.8452 to 0.8996 │
+    │ true_positives_at_10_percent ┆ 0.6300 ┆ 0.5167 to 0.7248 │
+    │ memorisation_gap             ┆ 0.2283 ┆ 0.2039 to 0.2527 │
+    │ relative_gap                 ┆ 0.1139 ┆ 0.1017 to 0.1261 │
+    │ d_train                      ┆ 0.1488 ┆ 0.1348 to 0.1628 │
+    │ d_unseen                     ┆ 0.3771 ┆ 0.3485 to 0.4057 │
+    │ d_between                    ┆ 2.0037 ┆ 1.9963 to 2.0111 │
+    │ retrieval_gap                ┆ 0.1775 ┆ 0.1427 to 0.2123 │
+    └──────────────────────────────┴────────┴──────────────────┘
+    There is no control: an AUC above 0.5 says that the encoder memorises, or that the two sides differ.
+    "#);
 }
 
 #[test]
@@ -138,22 +153,34 @@ fn what_is_refused() {
         let said = refused(&[&["measure", text(&own), "--against", text(unseen)], more].concat(), code);
         said.replace(&format!("{}/", text(folder.path())), "")
     };
-    assert_snapshot!(against(&own, &[], 2), @"");
+    assert_snapshot!(against(&own, &[], 2), @r#"
+    error: train.npy: both files hold the same views
+      hint: give views of unseen images
+    "#);
     let copied = saved(folder.path(), "copy.npy", &train);
-    assert_snapshot!(against(&copied, &[], 2), @"");
+    assert_snapshot!(against(&copied, &[], 2), @r#"
+    error: copy.npy: both files hold the same views
+      hint: give views of unseen images
+    "#);
     let fewer_views = saved(folder.path(), "three.npy", &unseen.slice(s![..3, .., ..]).to_owned());
-    assert_snapshot!(against(&fewer_views, &[], 1), @"");
+    assert_snapshot!(against(&fewer_views, &[], 1), @"error: train.npy against three.npy: 3 views of unseen images, expected 4");
     let narrow = saved(folder.path(), "narrow.npy", &unseen.slice(s![.., .., ..5]).to_owned());
-    assert_snapshot!(against(&narrow, &[], 1), @"");
+    assert_snapshot!(against(&narrow, &[], 1), @"error: train.npy against narrow.npy: the matrices have 12 and 5 columns");
     let mut broken = unseen.clone();
     broken[(1, 7, 3)] = f32::NAN;
     let broken = saved(folder.path(), "nan.npy", &broken);
-    assert_snapshot!(against(&broken, &[], 1), @"");
+    assert_snapshot!(against(&broken, &[], 1), @r#"
+    error: nan.npy: NaN at view 1, image 7, column 3
+      hint: views, images and columns count from 0
+    "#);
     let rows = folder.path().join("rows.npy");
     npy(&rows, &unseen.slice(s![0, .., ..]).to_owned().into_dyn());
-    assert_snapshot!(against(&rows, &[], 2), @"");
-    assert_snapshot!(against(&other, &["--views", "3"], 2), @"");
+    assert_snapshot!(against(&rows, &[], 2), @r#"
+    error: rows.npy: shape [60, 12], expected [q views, n images, d]
+      hint: --views Q takes every Q rows for the views of one image
+    "#);
+    assert_snapshot!(against(&other, &["--views", "3"], 2), @"error: train.npy: shape [4, 60, 12] holds 4 views an image, --views says 3");
     let said = against(&other, &["--pairs"], 2);
     assert!(said.contains("--pairs") && said.contains("--against"), "{said}");
-    assert_snapshot!(against(&folder.path().join("nowhere.npy"), &[], 1), @"");
+    assert_snapshot!(against(&folder.path().join("nowhere.npy"), &[], 1), @"error: nowhere.npy: no such file or folder");
 }

@@ -152,7 +152,10 @@ fn equal_digests_are_copies_and_leave_both_sides() {
     let three = with(3, "three");
     let out = folder.path().join("out-three");
     let said = refused(&diagnose(&three, &out, &[]), 2).replace(text(folder.path()), "");
-    assert_snapshot!(said, @"");
+    assert_snapshot!(said, @r#"
+    error: /three/epoch-0000.safetensors: 3 of 200 unseen images are training images: unseen/0.png is train/5.png
+      hint: give images that the encoder has not seen, or pass --allow-overlap N
+    "#);
     assert!(!out.exists(), "nothing is left");
     let found = made(&three, &out, &["--allow-overlap", "3"]);
     assert_eq!(found.sides.unwrap().copies.unwrap().left_out.len(), 3);
@@ -239,19 +242,19 @@ fn failure(files: &[PathBuf], folder: &Path) -> String {
 
 #[test]
 fn what_is_wrong_is_named_by_file_and_array() {
-    assert_snapshot!(said_of(&["train.views.stem: 4 60 8", "unseen.views.stem: 3 60 8"]), @"");
-    assert_snapshot!(said_of(&["train.views.stem: 4 60 8", "unseen.views.stem: 4 50 8"]), @"");
-    assert_snapshot!(said_of(&["train.views.stem: 4 60 8", "unseen.views.stem: 4 60 9"]), @"");
-    assert_snapshot!(said_of(&["train.views.stem: 60 8", "unseen.views.stem: 4 60 8"]), @"");
-    assert_snapshot!(said_of(&["train.views.stem: 1 60 8", "unseen.views.stem: 1 60 8"]), @"");
-    assert_snapshot!(said_of(&["train.views.stem: 4 60 8", "unseen.views.stem: 4 60 8!"]), @"");
-    assert_snapshot!(said_of(&["train.views.stem: 4 60 8", "unseen.views.stem: 4 60 8", "train.views.head: 4 60 8"]), @"");
-    assert_snapshot!(said_of(&["train.views.stem: 4 60 8"]), @"");
-    assert_snapshot!(said_of(&["train.views.stem: 4 60 8", "unseen.views.stem: 4 60 8", "train.plain.stem: 60 8"]), @"");
-    assert_snapshot!(said_of(&["train.views.stem: 4 10 8", "unseen.views.stem: 4 10 8!"]), @"");
-    assert_snapshot!(said_of(&["train.views.stem: 4 10 8", "unseen.views.stem: 4 10 8"]), @"");
-    assert_snapshot!(said_of(&["canaries.views.stem: 4 60 8"]), @"");
-    assert_snapshot!(said_of(&["features: 60 8"]), @"");
+    assert_snapshot!(said_of(&["train.views.stem: 4 60 8", "unseen.views.stem: 3 60 8"]), @"error: epoch-20.safetensors: array unseen.views.stem: 3 views an image, but train.views.stem has 4 (exit 1)");
+    assert_snapshot!(said_of(&["train.views.stem: 4 60 8", "unseen.views.stem: 4 50 8"]), @"error: epoch-20.safetensors: array unseen.views.stem: 50 images, but train.views.stem has 60 (exit 1)");
+    assert_snapshot!(said_of(&["train.views.stem: 4 60 8", "unseen.views.stem: 4 60 9"]), @"error: epoch-20.safetensors: array unseen.views.stem: rows of 9 numbers, but train.views.stem has 8 (exit 1)");
+    assert_snapshot!(said_of(&["train.views.stem: 60 8", "unseen.views.stem: 4 60 8"]), @"error: epoch-20.safetensors: array train.views.stem: shape [60, 8], expected [q views, n images, d] (exit 1)");
+    assert_snapshot!(said_of(&["train.views.stem: 1 60 8", "unseen.views.stem: 1 60 8"]), @"error: epoch-20.safetensors: array train.views.stem: 1 view an image, expected at least 2 (exit 1)");
+    assert_snapshot!(said_of(&["train.views.stem: 4 60 8", "unseen.views.stem: 4 60 8!"]), @"error: epoch-20.safetensors: array unseen.views.stem: NaN at view 3, image 59, column 7 (exit 1)");
+    assert_snapshot!(said_of(&["train.views.stem: 4 60 8", "unseen.views.stem: 4 60 8", "train.views.head: 4 60 8"]), @"error: epoch-20.safetensors: array unseen.views.head: is missing (exit 1)");
+    assert_snapshot!(said_of(&["train.views.stem: 4 60 8"]), @"error: epoch-20.safetensors: array unseen.views.stem: is missing (exit 1)");
+    assert_snapshot!(said_of(&["train.views.stem: 4 60 8", "unseen.views.stem: 4 60 8", "train.plain.stem: 60 8"]), @"error: epoch-20.safetensors: array unseen.plain.stem: is missing (exit 1)");
+    assert_snapshot!(said_of(&["train.views.stem: 4 10 8", "unseen.views.stem: 4 10 8!"]), @"error: epoch-20.safetensors: 10 images a side are too few to diagnose, expected 20 (exit 2)");
+    assert_snapshot!(said_of(&["train.views.stem: 4 10 8", "unseen.views.stem: 4 10 8"]), @"error: epoch-20.safetensors: 10 images a side are too few to diagnose, expected 20 (exit 2)");
+    assert_snapshot!(said_of(&["canaries.views.stem: 4 60 8"]), @"error: epoch-20.safetensors: holds the canaries of an audit, expected train.views.STAGE and unseen.views.STAGE (exit 2)");
+    assert_snapshot!(said_of(&["features: 60 8"]), @"error: epoch-20.safetensors: no array train.views.STAGE, but features [60, 8] (exit 1)");
 }
 
 #[test]
@@ -263,15 +266,15 @@ fn what_is_wrong_with_several_files() {
     };
     let unknown = Encoder { epoch: None, ..Encoder::new(0) };
     let (first, second) = (named("epoch-20", Encoder::new(20)), named("last", unknown));
-    assert_snapshot!(failure(&[first.clone(), second], folder.path()), @"");
+    assert_snapshot!(failure(&[first.clone(), second], folder.path()), @"error: last.npz: tells no epoch, which several files need (exit 2)");
     let again = named("again", Encoder::new(20));
-    assert_snapshot!(failure(&[first.clone(), again], folder.path()), @"");
+    assert_snapshot!(failure(&[first.clone(), again], folder.path()), @"error: again.npz: tells epoch 20, and so does epoch-20.npz (exit 2)");
     let other = named("other", Encoder { views: 5, ..Encoder::new(40) });
-    assert_snapshot!(failure(&[first.clone(), other], folder.path()), @"");
+    assert_snapshot!(failure(&[first.clone(), other], folder.path()), @"error: other.npz: holds 5 views of 200 images, but 4 views of 200 images in epoch-20.npz (exit 1)");
     let text_file = folder.path().join("notes.npz");
     std::fs::write(&text_file, "0.1,0.2\n").unwrap();
-    assert_snapshot!(failure(&[first.clone(), text_file], folder.path()), @"");
-    assert_snapshot!(failure(&[first, folder.path().join("nowhere.npz")], folder.path()), @"");
+    assert_snapshot!(failure(&[first.clone(), text_file], folder.path()), @"error: notes.npz: is neither .npy, .npz nor safetensors (exit 1)");
+    assert_snapshot!(failure(&[first, folder.path().join("nowhere.npz")], folder.path()), @"error: nowhere.npz: no such file or folder (exit 1)");
     let said = refused(&["diagnose", "--out", text(&folder.path().join("out"))], 2);
     assert!(said.contains("--features"), "{said}");
 }
