@@ -17,7 +17,7 @@ use tch::Device;
 
 use lethe_diagnosis::{CheckpointFeatures, ControlFrom, ControlKind, CopiesFound, Relation, SideImages};
 
-use crate::data::{self, Dataset};
+use crate::data::{self, Dataset, overlap};
 use crate::error::{Error, Result};
 use crate::evaluate::{Model, Sight};
 use crate::interrupt;
@@ -112,10 +112,14 @@ pub fn diagnose(subjects: &[Subject], sets: &Sets, settings: &Settings) -> Resul
     };
     let mut shows = Shows { shown, transfer, gradient, losses, settings, progress: Progress::hidden() };
     let control = control(subjects, &first, sets.unseen.is_some(), settings)?;
-    let reference = settings.reference.as_ref().map(|path| open_reference(path, &first, settings.device)).transpose()?;
+    let reference =
+        settings.reference.as_ref().map(|path| open_reference(path, &first, settings.device)).transpose()?;
     let more = usize::from(matches!(control, Start::Fresh(_))) + usize::from(reference.is_some());
-    shows.progress =
-        Progress::new("diagnose", "images", (subjects.len() * shows.images_of(true) + more * shows.images_of(false)) as u64);
+    shows.progress = Progress::new(
+        "diagnose",
+        "images",
+        (subjects.len() * shows.images_of(true) + more * shows.images_of(false)) as u64,
+    );
 
     let describe = |dataset: &Arc<dyn Dataset>| SideImages {
         names: (0..dataset.len()).map(|i| dataset.name(i)).collect(),
@@ -174,6 +178,10 @@ fn samples(sets: &Sets, settings: &Settings) -> Result<Samples> {
     let images = sides.iter().map(|side| side.dataset.len()).min().unwrap_or(0).min(settings.images);
     if images < LEAST_IMAGES {
         return Err(Error::usage(format!("{images} images a side are too few to diagnose, expected {LEAST_IMAGES}")));
+    }
+    if let ([train, unseen], None) = (sides.as_slice(), settings.copies.allow) {
+        let flag = format!("--unseen {}", unseen.spec);
+        overlap::expect_others(train.dataset.as_ref(), unseen.dataset.as_ref(), &flag)?;
     }
     let sides = sides.iter().map(|side| data::sample(Arc::clone(&side.dataset), images, settings.seed)).collect();
     Ok(Samples { sides, copies: None, difference: None })
