@@ -21,10 +21,12 @@ use crate::{data, files, progress, train};
 
 /// Trains an encoder until it memorises its few images, diagnoses it, repairs it, and shows what came of it
 #[derive(clap::Args)]
-#[command(after_help = "The images are generated: textured dead leaves, in which every image holds much of its own. Their
+#[command(
+    after_help = "The images are generated: textured dead leaves, in which every image holds much of its own. Their
 laws are the same in training and for unseen images, so the two sides are a random split.
 Example:
-  lethe demo --out lethe-demo")]
+  lethe demo --out lethe-demo"
+)]
 pub(super) struct Args {
     /// Folder for the run, the diagnosis, the repaired encoder and report.html
     #[arg(long, value_name = "DIR", default_value = "lethe-demo")]

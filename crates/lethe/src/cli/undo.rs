@@ -6,9 +6,6 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use lethe_diagnosis::cli::before_after;
-use lethe_diagnosis::report::{self, BeforeAfter};
-use lethe_diagnosis::words;
 use crate::run::IfThere;
 use crate::undo::alignment::Divergence;
 use crate::undo::groups::Groups;
@@ -16,6 +13,9 @@ use crate::undo::hypergradient::{HYPERGRADIENTS, InnerOptimizer, Product};
 use crate::undo::outer::RateOf;
 use crate::undo::{BatchNorm, Head, Job, Outcome, REPAIRS, Settings, job};
 use crate::{config, methods, optim, undo, views};
+use lethe_diagnosis::cli::before_after;
+use lethe_diagnosis::report::{self, BeforeAfter};
+use lethe_diagnosis::words;
 
 /// Undoes memorisation in the late stages of a pre-trained encoder
 #[derive(clap::Args)]

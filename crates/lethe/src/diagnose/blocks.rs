@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ndarray::{Array2, Array3};
 
 use super::extraction::{OneSide, Shown};
-use super::{Settings, Sets, augmentation, samples};
+use super::{Sets, Settings, augmentation, samples};
 use lethe_diagnosis::Relation;
 
 use crate::data::Dataset;
@@ -35,12 +35,8 @@ pub fn write_features(
     settings: &Settings,
 ) -> Result<Written> {
     let samples = samples(sets, settings)?.sides;
-    let sight = model.sight(
-        samples[0].as_ref(),
-        &sets.train.spec,
-        settings.image_size,
-        settings.normalize.as_deref(),
-    )?;
+    let sight =
+        model.sight(samples[0].as_ref(), &sets.train.spec, settings.image_size, settings.normalize.as_deref())?;
     let augmentation = augmentation(model, settings)?;
     let shown = |dataset: &Arc<dyn Dataset>| Shown::new(Arc::clone(dataset), &sight, &augmentation, settings);
     let shown = samples.iter().map(shown).collect::<Result<Vec<Shown>>>()?;
@@ -52,8 +48,7 @@ pub fn write_features(
     let names: Vec<String> = stages.iter().map(|&stage| model.encoder.stages()[stage].name.clone()).collect();
     let arrays: Vec<Vec<(Array3<f32>, Array2<f32>)>> =
         sides.iter().map(|side| (0..stages.len()).map(|stage| side.arrays(stage)).collect()).collect();
-    let files: Vec<Vec<String>> =
-        samples.iter().map(|side| (0..side.len()).map(|i| side.name(i)).collect()).collect();
+    let files: Vec<Vec<String>> = samples.iter().map(|side| (0..side.len()).map(|i| side.name(i)).collect()).collect();
     let block = |(side, which): (usize, Side)| Block {
         side: which,
         stages: names

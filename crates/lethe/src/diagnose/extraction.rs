@@ -55,7 +55,12 @@ pub(super) struct OneSide {
 }
 
 impl Shown {
-    pub(super) fn new(dataset: Arc<dyn Dataset>, sight: &Sight, augmentation: &str, settings: &Settings) -> Result<Self> {
+    pub(super) fn new(
+        dataset: Arc<dyn Dataset>,
+        sight: &Sight,
+        augmentation: &str,
+        settings: &Settings,
+    ) -> Result<Self> {
         let pairs = views::augmentation(augmentation, sight.size, Normalize::named(&sight.normalize)?)?.pair();
         let plain = plain(Arc::clone(&dataset), sight, settings)?;
         Ok(Self { plain, pairs: loader(dataset, pairs, settings)?, views: settings.views })
@@ -150,7 +155,12 @@ impl CheckpointFeatures for Extracted {
 
     fn stage(&self, stage: usize) -> Result<StageFeatures> {
         let right = |side: usize| -> IndexMap<&'static str, Vec<bool>> {
-            self.linear.get(stage).and_then(|sides| sides[side].clone()).map(|right| (LINEAR, right)).into_iter().collect()
+            self.linear
+                .get(stage)
+                .and_then(|sides| sides[side].clone())
+                .map(|right| (LINEAR, right))
+                .into_iter()
+                .collect()
         };
         Ok(StageFeatures {
             train: self.sides[0].stage(stage),

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Settings;
-use lethe_diagnosis::Diagnosis;
 use crate::error::{At, Error, Result};
 use crate::run::RunFolder;
+use lethe_diagnosis::Diagnosis;
 
 /// What the user gave.
 pub struct Given<'a> {
