@@ -32,7 +32,7 @@ pub struct Score {
     /// Means over the runs: epochs from the best checkpoint, whichever way; accuracy lost.
     pub epochs: f64,
     pub regret: f64,
-    /// Over the checkpoints of all runs, with intervals from whole runs drawn anew; the combination has no number.
+    /// Over the trained checkpoints of all runs, with intervals from whole runs drawn anew; the combination has no number.
     pub kendall: Option<Estimate>,
     pub spearman: Option<Estimate>,
 }
@@ -79,7 +79,7 @@ fn onsets(diagnosed: &IndexMap<String, Diagnosed>, draw: Draw, seed: u64) -> Vec
     onset::of_runs(DIFFERENCES[0], &diagnosed[0].diagnosis.stages, &runs, &gaps[0].0, draw, seed)
 }
 
-/// Kendall's tau and Spearman's rho over the checkpoints of all runs.
+/// Kendall's tau and Spearman's rho over the trained checkpoints of all runs.
 fn correlation(
     diagnosed: &IndexMap<String, Diagnosed>,
     criterion: &str,
@@ -90,13 +90,16 @@ fn correlation(
     let (mut scores, mut accuracies, mut runs) = (Vec::new(), Vec::new(), Vec::new());
     for (run, Diagnosed { diagnosis, .. }) in diagnosed.values().enumerate() {
         let last = diagnosis.stages.last()?;
-        let cells = diagnosis.cells.iter().filter(|cell| cell.stage == *last);
+        // The untrained start is no candidate.
+        let first = diagnosis.checkpoints.iter().take_while(|row| row.is_untrained()).count();
+        let cells = diagnosis.cells.iter().filter(|cell| cell.stage == *last).skip(first);
         let accuracy = |cell: &Cell| match truth {
             TRANSFER => cell.transfer,
             _ => cell.unseen.as_ref()?.accuracy.get(truth).copied(),
         };
         let accuracy: Option<Vec<f64>> = cells.map(accuracy).collect();
         if let (Some(curve), Some(accuracy)) = (choice::curve(last, &diagnosis.cells, criterion), accuracy) {
+            let curve = &curve[first..];
             runs.extend(std::iter::repeat_n(run as u32, curve.len()));
             scores.extend(curve.iter().map(|&value| better.score(value)));
             accuracies.extend(accuracy);

@@ -35,7 +35,7 @@ pub struct Files {
     #[arg(long, value_name = "F", num_args = 1..)]
     pub features: Vec<PathBuf>,
     /// A feature file of an encoder that never saw the images [default: the file of epoch 0]
-    #[arg(long, value_name = "F", requires = "features")]
+    #[arg(long, value_name = "F", requires = "features", conflicts_with = "no_control")]
     pub control: Option<PathBuf>,
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::ArgGroup;
 use clap::builder::PossibleValuesParser;
 use indexmap::IndexMap;
 use lethe_diagnosis::cli::diagnose::{
@@ -18,6 +19,25 @@ use crate::{data, files, progress, views};
 
 use super::images::ImageArgs;
 
+/// What a diagnosis of feature files has no use for: it shows no images to an encoder.
+const OF_AN_ENCODER: [&str; 15] = [
+    "subjects",
+    "data",
+    "unseen",
+    "transfer",
+    "reference",
+    "most_images",
+    "views",
+    "check_copies",
+    "augmentation",
+    "gradients",
+    "normalize",
+    "image_size",
+    "batch_size",
+    "device",
+    "threads",
+];
+
 /// Tells whether, where and since when an encoder has memorised its training images
 #[derive(clap::Args)]
 #[command(after_help = "Example:
@@ -25,40 +45,41 @@ use super::images::ImageArgs;
   lethe diagnose runs/seed-0 runs/seed-1 --unseen cifar/test --out diagnosis
   lethe diagnose epoch-0200.safetensors --data cifar/train@n=5000 --unseen cifar/test --out d
   lethe diagnose --features epoch-0.npz epoch-100.npz --out d")]
+#[command(group(ArgGroup::new("encoder").args(OF_AN_ENCODER).multiple(true).conflicts_with_all(["features", "control"])))]
 pub(super) struct Args {
     /// The folder of a run, for its start and all its checkpoints; several runs, each by itself and in one table of
     /// scores; or checkpoints, oldest first
-    #[arg(value_name = "RUN|CKPT", required_unless_present = "features", conflicts_with = "features")]
+    #[arg(value_name = "RUN|CKPT", required_unless_present = "features")]
     subjects: Vec<PathBuf>,
     #[command(flatten)]
     files: Files,
     /// The images the encoder was trained on [default: the run's own]
-    #[arg(long, value_name = "D", conflicts_with = "features")]
+    #[arg(long, value_name = "D")]
     data: Option<String>,
     /// Images that it has not seen [default: those that the run holds out]
-    #[arg(long, value_name = "D2", conflicts_with = "features")]
+    #[arg(long, value_name = "D2")]
     unseen: Option<String>,
     /// Labelled images of another kind, a bank and those to ask about: k-NN accuracy there is a judge too
-    #[arg(long, value_name = "BANK ASKED", num_args = 2, conflicts_with = "features")]
+    #[arg(long, value_name = "BANK ASKED", num_args = 2)]
     transfer: Option<Vec<String>>,
     /// An encoder of the same kind that never saw these images: it is the control, and SSLMem is taken beside it
-    #[arg(long, value_name = "CKPT", conflicts_with_all = ["features", "no_control"])]
+    #[arg(long, value_name = "CKPT", conflicts_with = "no_control")]
     reference: Option<PathBuf>,
     /// Most images a side, drawn by the seed
-    #[arg(long = "images", value_name = "N", default_value_t = 2000, conflicts_with = "features")]
+    #[arg(long = "images", value_name = "N", default_value_t = 2000)]
     most_images: usize,
     /// Random views of every image
-    #[arg(long, value_name = "Q", default_value_t = diagnose::VIEWS, value_parser = super::at_least_two, conflicts_with = "features")]
+    #[arg(long, value_name = "Q", default_value_t = diagnose::VIEWS, value_parser = super::at_least_two)]
     views: usize,
     /// Training images beyond those of the diagnosis that unseen images are compared with, to find copies: a number, or all
-    #[arg(long, value_name = "N|all", default_value = "20000", value_parser = check_copies, conflicts_with = "features")]
+    #[arg(long, value_name = "N|all", default_value = "20000", value_parser = check_copies)]
     check_copies: usize,
     /// Recipe of the views [default: the method's own]
-    #[arg(long, value_parser = PossibleValuesParser::new(views::RECIPES.iter().map(|recipe| recipe.name)), conflicts_with = "features")]
+    #[arg(long, value_parser = PossibleValuesParser::new(views::RECIPES.iter().map(|recipe| recipe.name)))]
     augmentation: Option<String>,
     /// Also the squared length of the batch gradient of the training's loss, for each stage: backward passes of eight
     /// batches a checkpoint, for checkpoints of Lethe that have their state beside them
-    #[arg(long, conflicts_with = "features")]
+    #[arg(long)]
     gradients: bool,
     #[command(flatten)]
     images: ImageArgs,
@@ -165,6 +186,9 @@ fn diagnose(args: &Args, subjects: &[Subject], run: Option<Run>, out: &Path) -> 
         threads: args.images.threads(),
         device,
     };
+    if unseen.is_none() {
+        refuse_what_needs_unseen(args)?;
+    }
     let folder = OutFolder::prepare(out, DIAGNOSIS, args.common.overwrite)?;
     let known = unseen.as_ref().is_some_and(|unseen| data::is_random_split(&train.spec, &unseen.spec));
     let relation = args.common.relation(if known { Relation::RandomSplit } else { Relation::Unknown });
@@ -172,6 +196,20 @@ fn diagnose(args: &Args, subjects: &[Subject], run: Option<Run>, out: &Path) -> 
     let diagnosed = folder.keep_if(diagnose::diagnose(subjects, &sets, &settings))?;
     let page = write(&diagnosed, out)?;
     Ok((diagnosed, page))
+}
+
+/// Without unseen images nothing is compared.
+fn refuse_what_needs_unseen(args: &Args) -> Result<()> {
+    let given = [
+        ("--random-split", args.common.random_split),
+        ("--no-control", args.common.no_control),
+        ("--reference", args.reference.is_some()),
+        ("--allow-overlap", args.common.allow_overlap.is_some()),
+    ];
+    match given.into_iter().find(|(_, given)| *given) {
+        Some((flag, _)) => Err(Error::usage(format!("{flag} needs unseen images")).hint("name some with --unseen")),
+        None => Ok(()),
+    }
 }
 
 fn open(spec: String) -> Result<Images> {

@@ -36,8 +36,10 @@ const PATIENCE: u32 = 2;
 /// What was seen of the last stage of an encoder, and the numbers of single images behind it.
 pub struct Look {
     pub seen: Seen,
-    distances: ViewDistances,
-    retrieval: RetrievalHits,
+    /// Between two views of every image.
+    pub distances: ViewDistances,
+    /// How often every image is found by its other view.
+    pub retrieval: RetrievalHits,
 }
 
 /// What a repair has changed, after minus before, with 95 % intervals: the images are drawn, the two encoders given.
@@ -163,10 +165,11 @@ fn mean(values: &[f64]) -> f64 {
 
 /// Chooses the epoch to keep, and when to stop; docs/decisions/0009 argues it.
 ///
-/// Kept is the epoch with the smallest relative gap among those whose view retrieval on unseen images is not measurably below
-/// that of the given checkpoint, which is among them. What a repair has achieved is judged by membership, on other images. A repair ends after two epochs in a row that are
-/// measurably below and no better than the one before: one that recovers goes on. Where the given checkpoint finds so few
-/// views that nothing could be measured, the last epoch is kept, as without held-out images.
+/// Kept is the epoch with the smallest relative gap among those whose view retrieval on unseen images is not measurably
+/// below that of the given checkpoint, which is among them. What a repair has achieved is judged by membership, on other
+/// images. A repair ends after two epochs in a row that are measurably below and no better than the one before: one that
+/// recovers goes on. Where the given checkpoint finds so few views that nothing could be measured, the last epoch is kept,
+/// as without held-out images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Judge {
     /// Epochs done of the best weights; 0 for the given checkpoint.
