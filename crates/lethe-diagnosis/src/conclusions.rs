@@ -9,7 +9,7 @@ use super::per_image::{MEMORISATION_GAP, VIEW_RETRIEVAL};
 use super::stage_distances::SHIFT_STAGES;
 
 /// The findings of the numbers in `d`.
-pub(crate) fn findings(d: &Diagnosis) -> Findings {
+pub fn conclude(d: &Diagnosis) -> Findings {
     let memorises = memorises(d);
     let stages = memorises.place().filter(|_| memorises.is_seen()).map_or_else(Vec::new, |most| stages(d, most));
     let since = since(d, &memorises);

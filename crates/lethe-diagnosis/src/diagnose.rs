@@ -9,13 +9,14 @@ use lethe_measures::{
 use ndarray::{Array2, Array3};
 
 use super::cell::{Cell, CheckpointRow, LossGap};
+use super::conclusions::conclude;
 use super::diagnosis::{Control, CopiesFound, Relation, Sides};
 use super::features::{CheckpointFeatures, SideImages, StageFeatures};
 use super::findings::{ControlKind, Findings};
 use super::images::ImageScores;
 use super::per_image::{MEMORISATION_GAP, PerImage, epochs, right, stacked};
 use super::stage_distances::{OneEncoder, StageDistances, check, shift_of};
-use super::{Diagnosis, choice, conclusions, numbers, onset, reference, words};
+use super::{Diagnosis, choice, numbers, onset, reference, words};
 
 /// The fewest images a side that are diagnosed at all.
 pub const LEAST_IMAGES: usize = 20;
@@ -199,7 +200,7 @@ pub fn diagnose(
         let found = stacked(&per_image, epochs.len(), |cell| cell.differences.get(MEMORISATION_GAP));
         gaps = found.map(|gaps| (epochs, gaps));
     }
-    diagnosis.findings = conclusions::findings(&diagnosis);
+    diagnosis.findings = conclude(&diagnosis);
     diagnosis.summary = words::summary(&diagnosis);
     if let Some(scores) = &scores {
         let named = diagnosis.findings.memorises.place().map(|place| place.stage.clone());

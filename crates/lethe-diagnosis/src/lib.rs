@@ -27,6 +27,7 @@ pub mod cli; // the commands that need no tensor
 
 pub use cell::{Cell, CheckpointRow, LossGap, Side};
 pub use choice::{Choice, Earliest, Judged};
+pub use conclusions::conclude;
 pub use diagnose::{ControlFrom, Diagnosed, LEAST_IMAGES, Settings, Subject, diagnose};
 pub use diagnosis::{Control, CopiesFound, Diagnosis, Relation, Sides};
 pub use features::{CheckpointFeatures, Extra, SideFeatures, SideImages, StageFeatures};

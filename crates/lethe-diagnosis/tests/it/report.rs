@@ -10,7 +10,7 @@ use lethe_diagnosis::records::{BothSides, Changes, Kind, MetricRow, Repaired, Se
 use lethe_diagnosis::report::{BeforeAfter, BeforeAfterRow, Better};
 use lethe_diagnosis::{
     Cell, CheckpointRow, Choice, Control, ControlKind, Diagnosis, Earliest, Estimate, Findings, ImageScore, Judged,
-    LossGap, Memorisation, Onset, Relation, Side, Sides, words,
+    LossGap, Memorisation, Onset, Relation, Side, Sides, conclude, words,
 };
 use lethe_measures::{ClassRateGap, Shift, TruePositives};
 use serde_json::json;
@@ -214,7 +214,7 @@ fn diagnosis() -> Diagnosis {
 
 /// With the findings of its numbers, and their words.
 fn told(mut diagnosis: Diagnosis) -> Diagnosis {
-    diagnosis.findings = Findings::of(&diagnosis);
+    diagnosis.findings = conclude(&diagnosis);
     diagnosis.summary = words::summary(&diagnosis);
     diagnosis
 }
