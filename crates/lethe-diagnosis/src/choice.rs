@@ -26,8 +26,8 @@ pub struct Choice {
     /// The stage with the best number at `checkpoint`, where stages can be compared by the criterion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<String>,
-    /// What the choice misses by labels, where there are some: `knn-20` and `linear` on unseen images, `transfer` (k-NN on
-    /// another data set).
+    /// What the choice misses by labels, where there are some: `knn-20` and `linear` on unseen images, `transfer` (k-NN
+    /// on another data set).
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub judged: IndexMap<String, Judged>,
 }
@@ -46,8 +46,8 @@ pub struct Earliest {
     /// How much worse it is than the best one. Its interval ends below `margin`.
     pub loss: Estimate,
     pub margin: f64,
-    /// The least margin that these images could show for an earlier checkpoint that is just as good; absent where there is
-    /// no earlier one.
+    /// The least margin that these images could show for an earlier checkpoint that is just as good; absent where there
+    /// is no earlier one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub least_margin: Option<f64>,
     /// By how much its memorisation gap is smaller than that of the best one.
@@ -77,16 +77,14 @@ pub(crate) fn find(diagnosis: &Diagnosis, cells: &[PerImage], epochs: &[f64], ma
     let last = diagnosis.stages.len() - 1;
     let gaps = candidates.curves(|cell: &PerImage| cell.differences.get(MEMORISATION_GAP));
     let quality = |name: &'static str| candidates.curves(move |cell: &PerImage| cell.qualities.get(name));
-    let truths: Vec<Truth> =
-        TRUTHS.into_iter().filter_map(|name| Truth::new(name, &quality(name)?, last)).collect();
+    let truths: Vec<Truth> = TRUTHS.into_iter().filter_map(|name| Truth::new(name, &quality(name)?, last)).collect();
     // Places among the candidates become places among the checkpoints.
     let judged = |choice: Choice, scores: Option<&[f64]>| {
         let by = truths.iter().filter(|truth| truth.name != choice.criterion);
         let judged = by.map(|truth| (truth.name.to_owned(), truth.judge(choice.checkpoint, scores, seed)));
         let judged = judged.collect();
-        let earliest = choice
-            .earliest
-            .map(|earliest| Earliest { checkpoint: earliest.checkpoint + candidates.first, ..earliest });
+        let earliest =
+            choice.earliest.map(|earliest| Earliest { checkpoint: earliest.checkpoint + candidates.first, ..earliest });
         Choice { judged, checkpoint: choice.checkpoint + candidates.first, earliest, ..choice }
     };
 
@@ -96,8 +94,7 @@ pub(crate) fn find(diagnosis: &Diagnosis, cells: &[PerImage], epochs: &[f64], ma
         let Ok(chosen) = best(&curves, last, Direction::Higher) else { continue };
         let earliest = earliest(&chosen, gaps.as_ref(), last, margin);
         let stage = best_stage(&curves, earliest.checkpoint).map(|stage| diagnosis.stages[stage].clone());
-        let choice =
-            Choice { earliest: Some(earliest), stage, ..named(name, name != VIEW_RETRIEVAL, chosen.best) };
+        let choice = Choice { earliest: Some(earliest), stage, ..named(name, name != VIEW_RETRIEVAL, chosen.best) };
         choices.push(judged(choice, Some(&curves.curve(last).to_vec())));
     }
     for criterion in CRITERIA {
@@ -134,7 +131,8 @@ impl<'a> Candidates<'a> {
         Self { diagnosis, cells, epochs, first, seed }
     }
 
-    /// The curves of all stages over the candidates; none where a cell lacks the numbers, or with fewer than two of them.
+    /// The curves of all stages over the candidates; none where a cell lacks the numbers, or with fewer than two of
+    /// them.
     fn curves(&self, of: impl Fn(&'a PerImage) -> Option<&'a Vec<f64>>) -> Option<Curves> {
         let numbers = stacked(self.cells, self.epochs.len(), of)?;
         let numbers = numbers.slice(s![.., self.first.., ..]);
@@ -206,8 +204,8 @@ fn direction(measure: &str) -> Direction {
     CRITERIA.iter().find(|criterion| criterion.name == measure).map_or(Direction::Higher, |criterion| criterion.better)
 }
 
-/// A measure of the last stage over the checkpoints: of unseen images where there are some, by pair where it needs views.
-/// `batch_gradient_norm_squared` is always of the training images.
+/// A measure of the last stage over the checkpoints: of unseen images where there are some, by pair where it needs
+/// views. `batch_gradient_norm_squared` is always of the training images.
 pub(crate) fn curve(diagnosis: &Diagnosis, measure: &str) -> Option<Vec<f64>> {
     let last = diagnosis.stages.last()?;
     let cells = diagnosis.cells.iter().filter(|cell| cell.stage == *last);

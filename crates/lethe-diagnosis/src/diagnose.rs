@@ -3,8 +3,8 @@
 use indexmap::IndexMap;
 use lethe_data::error::{Error, Result};
 use lethe_measures::{
-    self as measures, ClassRateGap, Estimate, Memorisation, RetrievalHits, Shift, StageViews, ViewDistances, class_rate_gap, linear_cka, loss_gap,
-    membership_above_control, memorisation, shift_test,
+    self as measures, ClassRateGap, Estimate, Memorisation, RetrievalHits, Shift, StageViews, ViewDistances,
+    class_rate_gap, linear_cka, loss_gap, membership_above_control, memorisation, shift_test,
 };
 use ndarray::{Array2, Array3};
 
@@ -85,9 +85,7 @@ pub fn diagnose(
     let mut control = match std::mem::replace(&mut subject.control, ControlFrom::Nowhere) {
         ControlFrom::Nowhere => None,
         ControlFrom::Start => Some((ControlKind::UntrainedStart, None, None)),
-        ControlFrom::Features(kind, path, features) => {
-            Some((kind, path, Some(one(features.as_ref())?)))
-        }
+        ControlFrom::Features(kind, path, features) => Some((kind, path, Some(one(features.as_ref())?))),
         ControlFrom::Reference(path) => Some((ControlKind::Reference, Some(path), None)),
     };
 
@@ -186,7 +184,8 @@ pub fn diagnose(
         if let Some(last) = &last_stage {
             let own = &told[told.len() - stages..];
             // The start is no control of itself.
-            let control = control.as_ref().filter(|_| diagnosis.checkpoints.last().is_some_and(|row| !row.is_untrained()));
+            let control =
+                control.as_ref().filter(|_| diagnosis.checkpoints.last().is_some_and(|row| !row.is_untrained()));
             let control = control.map(|(_, _, found)| found.stages.as_slice());
             let images = [&subject.train, &subject.unseen];
             scores = Some(ImageScores::of(&diagnosis.stages, own, control, last, images));
@@ -204,8 +203,7 @@ pub fn diagnose(
     if let Some(scores) = &scores {
         let named = diagnosis.findings.memorises.place().map(|place| place.stage.clone());
         let stage = named.and_then(|named| diagnosis.stages.iter().position(|stage| *stage == named));
-        [diagnosis.most_memorised, diagnosis.random_images] =
-            scores.lists(stage.unwrap_or(stages - 1), settings.seed);
+        [diagnosis.most_memorised, diagnosis.random_images] = scores.lists(stage.unwrap_or(stages - 1), settings.seed);
     }
     Ok(Diagnosed { diagnosis, gaps, images: scores })
 }
@@ -297,8 +295,10 @@ fn membership(
 ) -> Result<()> {
     let failed = |error: measures::MeasureError| Error::failed(format!("memorisation: {error}"));
     if told.iter().all(|found| found.distances.train == found.distances.unseen) {
-        return Err(Error::usage("every training image has the distances of an unseen one: the two sides are the same images")
-            .hint("give images that the encoder has not seen"));
+        return Err(Error::usage(
+            "every training image has the distances of an unseen one: the two sides are the same images",
+        )
+        .hint("give images that the encoder has not seen"));
     }
     let cells = |told: &[Told]| -> Result<Vec<Memorisation>> {
         let cells: Vec<measures::Cell> = told.iter().map(Told::cell).collect();

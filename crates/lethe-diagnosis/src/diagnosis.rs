@@ -156,8 +156,8 @@ pub struct Cell {
     /// Membership minus that of the control on the same images and views; the intervals hold together for all cells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub membership_above_control: Option<Estimate>,
-    /// Class dR of the last stage, training less unseen images, with equal counts of every class; beside it the same of two
-    /// halves of the unseen images.
+    /// Class dR of the last stage, training less unseen images, with equal counts of every class; beside it the same of
+    /// two halves of the unseen images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class_rate_gap: Option<ClassRateGap>,
     /// Most images have the same features at this stage.
@@ -169,12 +169,12 @@ pub struct Cell {
     /// Linear CKA of the training images' features with those of the stage before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cka_stage: Option<f64>,
-    /// Linear CKA of the training images' features with those of the same stage at the checkpoint before: 1 where nothing
-    /// but a rotation and a scale has changed.
+    /// Linear CKA of the training images' features with those of the same stage at the checkpoint before: 1 where
+    /// nothing but a rotation and a scale has changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cka_checkpoint: Option<f64>,
-    /// Mean over batches of view pairs of training images of the squared length of the gradient of the method's loss for
-    /// the stage's parameters (`--gradients`); its level depends on the batch size.
+    /// Mean over batches of view pairs of training images of the squared length of the gradient of the method's loss
+    /// for the stage's parameters (`--gradients`); its level depends on the batch size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_gradient_norm_squared: Option<f64>,
     /// Beside an encoder that was not trained on the images (`--reference`).
@@ -219,8 +219,8 @@ impl Diagnosis {
         }
     }
 
-    /// The checkpoint that it keeps without labels: the earliest that is as good within the margin. None where it could not
-    /// choose.
+    /// The checkpoint that it keeps without labels: the earliest that is as good within the margin. None where it could
+    /// not choose.
     pub fn keeps(&self) -> Option<usize> {
         let without_labels = self.choices.iter().filter(|choice| !choice.needs_labels);
         without_labels.filter_map(|choice| choice.earliest.as_ref()).map(|earliest| earliest.checkpoint).next()

@@ -84,7 +84,9 @@ pub enum Since {
     /// It is seen, but in no stage does it grow beyond doubt.
     NoRise,
     /// One for each stage where a rise is seen, earliest first.
-    Onsets { onsets: Vec<OnsetFinding> },
+    Onsets {
+        onsets: Vec<OnsetFinding>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

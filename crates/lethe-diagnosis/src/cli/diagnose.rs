@@ -190,7 +190,15 @@ pub fn show(diagnosis: &Diagnosis, page: &Path, json: bool) -> Result<()> {
 /// A line for each stage and checkpoint, stages outermost: how a stage changes is read downwards.
 fn numbers(diagnosis: &Diagnosis) -> String {
     let header = [
-        "stage", "checkpoint", "membership AUC", "above control", "relative gap", "seen", "knn-20", "unseen", "linear",
+        "stage",
+        "checkpoint",
+        "membership AUC",
+        "above control",
+        "relative gap",
+        "seen",
+        "knn-20",
+        "unseen",
+        "linear",
         "unseen",
     ];
     let mut table = table(&header);

@@ -5,11 +5,11 @@ use lethe_measures::Estimate;
 
 use super::definitions::{Group, definition, place, reading};
 use super::plots::{Axis, LineChart, Series, Span};
+use crate::Memorisation;
 use crate::diagnosis::{Cell, Diagnosis, Side};
 use crate::findings::{OnsetFinding, Since};
 use crate::per_image::MEMORISATION_GAP;
 use crate::words;
-use crate::Memorisation;
 
 /// A chart with its title and one sentence on how to read it.
 pub(super) struct Figure {
@@ -29,7 +29,8 @@ pub(super) fn of(side: &Side, group: Group) -> &IndexMap<String, f64> {
     }
 }
 
-/// What the horizontal axis of a diagnosis is called, and each checkpoint on it: epochs where all are known, else file names.
+/// What the horizontal axis of a diagnosis is called, and each checkpoint on it: epochs where all are known, else file
+/// names.
 pub(super) fn checkpoints(d: &Diagnosis) -> (&'static str, Vec<String>) {
     if d.checkpoints.iter().all(|row| row.epoch.is_some()) {
         ("epoch", d.checkpoints.iter().filter_map(|row| row.epoch).map(|epoch| epoch.to_string()).collect())
@@ -93,9 +94,7 @@ pub(super) fn by_epoch(d: &Diagnosis, group: Group) -> Vec<Figure> {
     let mut figures = Vec::new();
     if group == Group::Memory {
         figures.extend(membership_by_epoch(d));
-        let part = |of: fn(&Memorisation) -> Estimate| {
-            move |cell: &Cell| Some(of(cell.memorisation.as_ref()?).value)
-        };
+        let part = |of: fn(&Memorisation) -> Estimate| move |cell: &Cell| Some(of(cell.memorisation.as_ref()?).value);
         figures.extend(two_sided(d, group, "view_distance", &part(|m| m.d_train), &part(|m| m.d_unseen)));
         figures.extend(gap_by_epoch(d));
         figures.extend(with_bands(d, "relative_gap", 0.0, &|cell| cell.memorisation.as_ref()?.relative_gap));

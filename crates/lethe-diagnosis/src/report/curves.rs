@@ -41,9 +41,7 @@ pub(super) fn training(metrics: &[MetricRow]) -> Vec<Figure> {
     let mut speed =
         single("Images per second", "The speed of the training, loading included.", &|row| row.images_per_s);
     let mut wait =
-        single("Waiting for data", "Share of the time in which training waited for images.", &|row| {
-            row.data_wait
-        });
+        single("Waiting for data", "Share of the time in which training waited for images.", &|row| row.data_wait);
     wait.chart.percent = true;
     for from_zero in [&mut spread, &mut speed, &mut wait] {
         from_zero.chart.base = Some(0.0);
@@ -145,7 +143,8 @@ pub(super) fn held_out(rows: &[EpochRow]) -> Vec<Figure> {
     distances.extend(lines("unseen", true, |row| row.seen.d_unseen));
     let mut distances = figure(
         "Distance of views",
-        "The last stage. A gap can close because training images fit worse (solid rises) or unseen ones better (dashed falls).",
+        "The last stage. A gap can close because training images fit worse (solid rises) or unseen ones better (dashed \
+         falls).",
         distances,
     );
     distances.chart.base = Some(0.0);

@@ -70,7 +70,13 @@ fn every_kind_of_file_gives_the_numbers_of_memory() {
     // The images of a file, its views one after another.
     let rows = both.each_ref().map(|views| {
         let (q, n, d) = views.dim();
-        views.view().permuted_axes([1, 0, 2]).as_standard_layout().into_owned().into_shape_with_order((n * q, d)).unwrap()
+        views
+            .view()
+            .permuted_axes([1, 0, 2])
+            .as_standard_layout()
+            .into_owned()
+            .into_shape_with_order((n * q, d))
+            .unwrap()
     });
     let names = ["train-rows.npy", "unseen-rows.npy"].map(|name| folder.path().join(name));
     names.iter().zip(rows).for_each(|(path, rows)| npy(path, &rows.into_dyn()));

@@ -10,7 +10,18 @@ use crate::support::{Encoder, Given, names, shown, text};
 
 /// Names that break a careless writer or reader, one of a kind each; the rest are plain.
 fn hostile(side: &str, images: usize) -> Vec<String> {
-    let odd = ["a,b.png", "say \"no\".png", "two\nlines.png", "cr\rlf\r\n.png", "", "  spaces ", "ü€😀.png", "=1+1", "'", "\t"];
+    let odd = [
+        "a,b.png",
+        "say \"no\".png",
+        "two\nlines.png",
+        "cr\rlf\r\n.png",
+        "",
+        "  spaces ",
+        "ü€😀.png",
+        "=1+1",
+        "'",
+        "\t",
+    ];
     let plain = names(side, images);
     odd.iter().map(|name| format!("{side}/{name}")).chain(plain.into_iter().skip(odd.len())).collect()
 }
@@ -41,12 +52,19 @@ fn a_row_for_each_image() {
     let given = Given { names: Some(hostile_sides(80)), ..Given::default() };
     let start = Encoder { images: 80, other_kind: 0.3, ..Encoder::new(0) };
     let trained = Encoder { images: 80, memory: 0.5, quality: 1.3, ..Encoder::new(50) };
-    diagnose(folder.path(), &[start.clone()], &given, "start");
+    diagnose(folder.path(), std::slice::from_ref(&start), &given, "start");
     diagnose(folder.path(), &[start, trained.clone()], &given, "both");
 
     let (header, rows) = table(&folder.path().join("both/images.csv"));
     let expected = [
-        "side", "name", "score.stem", "score.head", "calibrated.stem", "calibrated.head", "nearest_on_other_side", "cosine",
+        "side",
+        "name",
+        "score.stem",
+        "score.head",
+        "calibrated.stem",
+        "calibrated.head",
+        "nearest_on_other_side",
+        "cosine",
         "copies",
     ];
     assert_eq!(header, expected);
@@ -68,7 +86,9 @@ fn a_row_for_each_image() {
         }
         assert!(row[8].is_empty(), "nobody looked for copies");
     }
-    let mean = |rows: &[Vec<String>], column: usize| rows.iter().map(|row| number(&row[column])).sum::<f64>() / rows.len() as f64;
+    let mean = |rows: &[Vec<String>], column: usize| {
+        rows.iter().map(|row| number(&row[column])).sum::<f64>() / rows.len() as f64
+    };
     assert!(mean(&rows[80..], 3).abs() < 1e-5, "scores are around the mean of unseen images");
     assert!(mean(&rows[..80], 3) > 0.05, "training images score higher");
 
@@ -118,7 +138,8 @@ fn copies_within_the_training_set_are_counted_and_shown() {
     assert_eq!(rows.iter().filter(|row| row[8] == "0").count(), 397);
 
     let page = std::fs::read_to_string(folder.path().join("second/report.html")).unwrap();
-    let gallery = page.split("<section id=\"images\">").nth(1).and_then(|rest| rest.split("</section>").next()).unwrap();
+    let gallery =
+        page.split("<section id=\"images\">").nth(1).and_then(|rest| rest.split("</section>").next()).unwrap();
     let random = found.random_images.iter().filter(|image| image.copies == Some(2)).count();
     assert_eq!(gallery.matches("<span class=\"copies\">2 copies</span>").count(), 3 + random);
     assert!(gallery.contains("scored by head at epoch 50"), "{gallery}");

@@ -364,7 +364,8 @@ fn copied_rows_are_counted_and_said() {
 fn what_takes_long_is_left_out_unless_it_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("f.npy");
-    let matrix = Array2::from_shape_fn((100_000, 2), |(i, j)| ((i * i) as f32 * 0.37 + j as f32).sin() + (i as f32).cos());
+    let matrix =
+        Array2::from_shape_fn((100_000, 2), |(i, j)| ((i * i) as f32 * 0.37 + j as f32).sin() + (i as f32).cos());
     save(&file, matrix, None);
     let json: Value = serde_json::from_str(&shown(&["measure", text(&file), "--json"])).unwrap();
     let skipped: Vec<&String> = json["skipped"].as_object().unwrap().keys().collect();
@@ -374,14 +375,18 @@ fn what_takes_long_is_left_out_unless_it_is_named() {
     // What is named, or all with --costly, is begun at any cost: it does not end at once without a number.
     for asked in [&["--only", "two_nn"][..], &["--costly"]] {
         let program = env!("CARGO_BIN_EXE_lethe-diagnosis");
-        let mut running = Command::new(program).args(["measure", text(&file)]).args(asked).stdout(Stdio::piped()).spawn().unwrap();
+        let mut running =
+            Command::new(program).args(["measure", text(&file)]).args(asked).stdout(Stdio::piped()).spawn().unwrap();
         std::thread::sleep(Duration::from_secs(2));
         let ended = running.try_wait().unwrap();
         running.kill().unwrap();
         let mut said = String::new();
         running.stdout.take().unwrap().read_to_string(&mut said).unwrap();
         running.wait().unwrap();
-        assert!(ended.is_none() || said.contains("two_nn") && !said.contains("two_nn           ┆ -"), "{asked:?}: {said}");
+        assert!(
+            ended.is_none() || said.contains("two_nn") && !said.contains("two_nn           ┆ -"),
+            "{asked:?}: {said}"
+        );
     }
     let said = refused(&["measure", text(&file), "--costly", "--only", "two_nn"], 2);
     assert!(said.contains("--costly") && said.contains("--only"), "{said}");

@@ -68,8 +68,11 @@ fn cell(checkpoint: usize, stage: usize) -> Cell {
         unseen: Some(side(1.0)),
         memorisation: Some(memorised_by(gap, room)),
         membership_above_control: (checkpoint > 0).then(|| around(2.0 * gap, 2.0 * room)),
-        class_rate_gap: (stage == 4)
-            .then(|| ClassRateGap { gap: around(gap, room), placebo: around(0.001, room), images: 100 }),
+        class_rate_gap: (stage == 4).then(|| ClassRateGap {
+            gap: around(gap, room),
+            placebo: around(0.001, room),
+            images: 100,
+        }),
         collapsed: false,
         transfer: Some(0.2 + 0.1 * learned * depth),
         cka_stage: (stage > 0).then_some(0.9 - 0.3 * learned * depth),
@@ -177,13 +180,7 @@ fn diagnosis() -> Diagnosis {
                 }),
             })
             .into(),
-        sides: Some(Sides {
-            images: 1000,
-            views: 10,
-            relation: Relation::RandomSplit,
-            copies: None,
-            difference: None,
-        }),
+        sides: Some(Sides { images: 1000, views: 10, relation: Relation::RandomSplit, copies: None, difference: None }),
         control: Some(control),
         cells,
         onsets: [(3, 2), (4, 2)]
@@ -315,7 +312,8 @@ fn fixture(folder: &Path) {
     };
     let bad = (0..3).map(|i| Fault { name: format!("train/{EVIL}/{i}.jpg"), reason: "truncated JPEG".into() });
     let config = format!(
-        "# the run\nmethod = \"simclr\"\nencoder = \"resnet18-w16\"\ndata = \"cifar10@n=5000\"\nepochs = 100\nseed = 0\nlr = 0.06\n\n[method-settings]\ntemperature = 0.5\nnote = '''{EVIL}'''\n"
+        "# the run\nmethod = \"simclr\"\nencoder = \"resnet18-w16\"\ndata = \"cifar10@n=5000\"\nepochs = 100\nseed = \
+         0\nlr = 0.06\n\n[method-settings]\ntemperature = 0.5\nnote = '''{EVIL}'''\n"
     );
     let write = |name: &str, text: String| std::fs::write(folder.join(name), text).expect("a writable folder");
     write("config.toml", config);
@@ -328,7 +326,11 @@ fn fixture(folder: &Path) {
 }
 
 fn program(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_lethe-diagnosis")).args(arguments).current_dir(folder).output().expect("the program runs")
+    Command::new(env!("CARGO_BIN_EXE_lethe-diagnosis"))
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .expect("the program runs")
 }
 
 /// The exit code and what a user sees of a failing `report`.
@@ -402,7 +404,10 @@ fn every_part_is_there_and_every_text_escaped() {
     }
     let (maps, table) = (page.find("id=\"maps\"").unwrap(), page.find("id=\"memorisation\"").unwrap());
     let next = page[maps + 1..].find("<section").unwrap();
-    assert!(page[maps + 1 + next..].starts_with("<section id=\"memorisation\""), "the table stands below the maps: {table}");
+    assert!(
+        page[maps + 1 + next..].starts_with("<section id=\"memorisation\""),
+        "the table stands below the maps: {table}"
+    );
     for measure in lethe_measures::MEASURES {
         assert!(page.contains(&format!("<div id=\"def-{}\"><dt>{}", measure.name, measure.title)), "{}", measure.name);
     }

@@ -8,8 +8,8 @@ use indexmap::IndexMap;
 use lethe_data::Result;
 use lethe_data::feature_file::{Block, Blocks, Side, Stage, write_blocks};
 use lethe_diagnosis::{
-    CheckpointFeatures, ControlFrom, Diagnosis, Extra, Relation, Settings, SideFeatures, SideImages, StageFeatures, Subject,
-    diagnose,
+    CheckpointFeatures, ControlFrom, Diagnosis, Extra, Relation, Settings, SideFeatures, SideImages, StageFeatures,
+    Subject, diagnose,
 };
 use ndarray::{Array2, Array3, s};
 use rand::{RngExt, SeedableRng};
@@ -132,11 +132,7 @@ impl Encoder {
             stages: STAGES
                 .iter()
                 .zip(&features)
-                .map(|(name, sides)| Stage {
-                    name,
-                    views: sides[at].0.view(),
-                    plain: Some(sides[at].1.view()),
-                })
+                .map(|(name, sides)| Stage { name, views: sides[at].0.view(), plain: Some(sides[at].1.view()) })
                 .collect(),
             labels: None,
             names: given.names.as_ref().map(|names| names[at].as_slice()),

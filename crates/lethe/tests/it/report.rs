@@ -26,7 +26,8 @@ fn a_real_diagnosis_shows_its_images() {
     assert!(page.contains("Does it memorise?") && !page.contains("Pictures are missing"));
     assert!(page.contains("Which checkpoint to keep") && page.contains("<a href=\"#def-idest\">IdEst</a>"));
     assert!(page.contains("Beside a reference") && page.contains("<a href=\"#def-layermem\">LayerMem</a>"));
-    for (key, title) in [("sslmem", "SSLMem"), ("batch_gradient_norm_squared", "Squared length of the batch gradient")] {
+    for (key, title) in [("sslmem", "SSLMem"), ("batch_gradient_norm_squared", "Squared length of the batch gradient")]
+    {
         let linked = format!("<figcaption><b><a href=\"#def-{key}\">{title}</a></b>");
         assert!(page.contains(&linked), "no curve of {title}");
     }
