@@ -26,8 +26,8 @@ pub struct Choice {
     /// The stage with the best number at `checkpoint`, where stages can be compared by the criterion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<String>,
-    /// What the choice misses by labels, where there are some: `knn-20` and `linear` on unseen images, `transfer` (k-NN on
-    /// another data set).
+    /// What the choice misses by labels, where there are some: `knn-20` and `linear` on unseen images, `transfer` (k-NN
+    /// on another data set).
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub judged: IndexMap<String, Judged>,
 }
@@ -46,8 +46,8 @@ pub struct Earliest {
     /// How much worse it is than the best one. Its interval ends below `margin`.
     pub loss: Estimate,
     pub margin: f64,
-    /// The least margin that these images could show for an earlier checkpoint that is just as good; absent where there is
-    /// no earlier one.
+    /// The least margin that these images could show for an earlier checkpoint that is just as good; absent where there
+    /// is no earlier one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub least_margin: Option<f64>,
     /// By how much its memorisation gap is smaller than that of the best one.
@@ -138,7 +138,8 @@ impl<'a> Candidates<'a> {
         Self { found, per_image, epochs, first, seed }
     }
 
-    /// The curves of all stages over the candidates; none where a cell lacks the numbers, or with fewer than two of them.
+    /// The curves of all stages over the candidates; none where a cell lacks the numbers, or with fewer than two of
+    /// them.
     fn curves(&self, of: impl Fn(&'a PerImage) -> Option<&'a Vec<f64>>) -> Option<Curves> {
         let numbers = stacked(self.per_image, self.epochs.len(), of)?;
         let numbers = numbers.slice(s![.., self.first.., ..]);

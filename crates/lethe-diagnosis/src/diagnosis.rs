@@ -120,8 +120,8 @@ impl Diagnosis {
         }
     }
 
-    /// The checkpoint that it keeps without labels: the earliest that is as good within the margin. None where it could not
-    /// choose.
+    /// The checkpoint that it keeps without labels: the earliest that is as good within the margin. None where it could
+    /// not choose.
     pub fn keeps(&self) -> Option<usize> {
         let without_labels = self.choices.iter().filter(|choice| !choice.needs_labels);
         without_labels.filter_map(|choice| choice.earliest.as_ref()).map(|earliest| earliest.checkpoint).next()

@@ -37,8 +37,8 @@ pub struct FromFiles<'a> {
 /// Diagnoses the files in the order of their epochs.
 ///
 /// # Errors
-/// Those of the files, one line that names file and array; files that do not fit together; copies above the bound; those of
-/// [`diagnose`](super::diagnose()).
+/// Those of the files, one line that names file and array; files that do not fit together; copies above the bound;
+/// those of [`diagnose`](super::diagnose()).
 pub fn diagnose(input: &FromFiles) -> Result<Diagnosed> {
     let files = input.features.iter().map(|path| FeatureBlocks::open(path)).collect::<Result<Vec<_>>>()?;
     let files = in_order(files)?;
@@ -146,8 +146,8 @@ fn within(digests: &[String]) -> Vec<usize> {
     digests.iter().map(|digest| counts[digest.as_str()] - 1).collect()
 }
 
-/// Copies between the sides, and the images that are kept; none of either where nothing tells. Both images of a pair leave
-/// both sides, so that image i of one side stays beside image i of the other.
+/// Copies between the sides, and the images that are kept; none of either where nothing tells. Both images of a pair
+/// leave both sides, so that image i of one side stays beside image i of the other.
 fn copies(file: &FeatureBlocks, allow: Option<usize>) -> Result<(Option<CopiesFound>, Option<Vec<usize>>)> {
     let Some(pairs) = pairs(file)? else { return Ok((None, None)) };
     let images = file.images(Side::Train);
@@ -170,8 +170,8 @@ fn copies(file: &FeatureBlocks, allow: Option<usize>) -> Result<(Option<CopiesFo
     Ok((Some(CopiesFound { unseen: images, train: images, left_out }), kept))
 }
 
-/// Training and unseen images with equal digests; without digests, those with equal plain rows at the last stage, where the
-/// rows of a side differ. None where neither is there.
+/// Training and unseen images with equal digests; without digests, those with equal plain rows at the last stage, where
+/// the rows of a side differ. None where neither is there.
 fn pairs(file: &FeatureBlocks) -> Result<Option<Vec<(usize, usize)>>> {
     if let (Some(train), Some(unseen)) = (file.digests(Side::Train), file.digests(Side::Unseen)) {
         return Ok(Some(equal(train, unseen)));

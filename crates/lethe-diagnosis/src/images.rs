@@ -23,8 +23,8 @@ const BLOCK: usize = 512;
 pub struct ImageScore {
     /// As the data set names it.
     pub name: String,
-    /// How far the views lie closer together than those of an average unseen image, over the mean distance between unseen
-    /// images. Where there is a control, its own score is subtracted.
+    /// How far the views lie closer together than those of an average unseen image, over the mean distance between
+    /// unseen images. Where there is a control, its own score is subtracted.
     pub score: f64,
     /// How often the image is in the training set beside this one, where copies were looked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -94,8 +94,8 @@ impl ImageScores {
         [list(&order), random]
     }
 
-    /// Writes `images.csv`: a row for each image with its side, name, score at each stage, the calibrated ones where there
-    /// is a control, the nearest image of the other side, and its copies within its own side.
+    /// Writes `images.csv`: a row for each image with its side, name, score at each stage, the calibrated ones where
+    /// there is a control, the nearest image of the other side, and its copies within its own side.
     ///
     /// # Errors
     /// When the file cannot be written.

@@ -1,8 +1,8 @@
-//! Says from features where, since when and how strongly an encoder has memorised its training images. This crate needs no
-//! libtorch: features come from any framework.
+//! Says from features where, since when and how strongly an encoder has memorised its training images. This crate needs
+//! no libtorch: features come from any framework.
 //!
-//! [`diagnose()`] takes the features of checkpoints, stages and two sides of images, and gives a [`Diagnosis`]: numbers,
-//! typed [`Findings`], and what was found in [`words`]. [`report`] makes a page of it.
+//! [`diagnose()`] takes the features of checkpoints, stages and two sides of images, and gives a [`Diagnosis`]:
+//! numbers, typed [`Findings`], and what was found in [`words`]. [`report`] makes a page of it.
 
 pub mod records; // lines of the files of a training and a repair
 pub mod features; // what a diagnosis is made from

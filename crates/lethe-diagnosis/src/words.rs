@@ -1,5 +1,5 @@
-//! The findings in words. Every sentence about a finding stands here: the terminal, `diagnosis.json`, the page, `undo` and
-//! the demo show these.
+//! The findings in words. Every sentence about a finding stands here: the terminal, `diagnosis.json`, the page, `undo`
+//! and the demo show these.
 
 use lethe_measures::Estimate;
 
@@ -57,8 +57,9 @@ fn memorises(d: &Diagnosis, found: &Findings) -> (String, String) {
     let (answer, mut why) = match &found.memorises {
         Memorises::NotMeasured => (
             "Not known",
-            "No unseen images were given. Give some with --unseen, or hold images out with `lethe pretrain --hold-out N`."
-                .to_owned(),
+            "No unseen images were given. Give some with --unseen, or hold images out with `lethe pretrain --hold-out \
+             N`."
+            .to_owned(),
         ),
         Memorises::TooFewImages { images, needed } => (
             "Too few images",
@@ -76,9 +77,9 @@ fn memorises(d: &Diagnosis, found: &Findings) -> (String, String) {
         Memorises::YesOrSidesDiffer { most } => (
             "It memorises, or the two sides differ",
             format!(
-                "{} Nothing says that the two sides are a random split of one set. To decide, use images that were held out at \
-                 random (`lethe pretrain --hold-out N`), pass --random-split if the sides are such a split, or give an encoder \
-                 that never saw the images with --reference.",
+                "{} Nothing says that the two sides are a random split of one set. To decide, use images that were \
+                 held out at random (`lethe pretrain --hold-out N`), pass --random-split if the sides are such a \
+                 split, or give an encoder that never saw the images with --reference.",
                 evidence(d, most)
             ),
         ),
@@ -93,8 +94,8 @@ fn memorises(d: &Diagnosis, found: &Findings) -> (String, String) {
 fn none_seen(d: &Diagnosis, most: &Place) -> String {
     let control = d.control.as_ref().map(|control| format!(" and better than {}", control_name(control.kind)));
     format!(
-        "In no stage are training images told from unseen ones better than by chance{}. The largest AUC is {} in {}; 0.5 is \
-         chance.",
+        "In no stage are training images told from unseen ones better than by chance{}. The largest AUC is {} in {}; \
+         0.5 is chance.",
         control.unwrap_or_default(),
         with_interval(most.membership),
         place(d, most)
@@ -118,7 +119,8 @@ fn evidence(d: &Diagnosis, most: &Place) -> String {
     }
     if let Some(gap) = most.relative_gap {
         text += &format!(
-            " The views of an unseen image lie further apart than those of a training image by {} of the distance between images.",
+            " The views of an unseen image lie further apart than those of a training image by {} of the distance \
+             between images.",
             percent_with_interval(gap)
         );
     }
@@ -133,12 +135,12 @@ fn doubtful(d: &Diagnosis, doubt: &Doubt) -> String {
             with_interval(*membership)
         ),
         Doubt::Shift { stage, auc, p } => format!(
-            "The two sides may differ in kind: plain features of {stage} in an encoder that never saw them tell them apart, with \
-             AUC {auc:.3} (p = {p:.3})."
+            "The two sides may differ in kind: plain features of {stage} in an encoder that never saw them tell them \
+             apart, with AUC {auc:.3} (p = {p:.3})."
         ),
         Doubt::UnseenCloser { checkpoint, stage, membership } => format!(
-            "In {stage} at {} the views of unseen images lie closer together than those of training images, with AUC {}, so \
-             the two sides differ.",
+            "In {stage} at {} the views of unseen images lie closer together than those of training images, with AUC \
+             {}, so the two sides differ.",
             at(d, *checkpoint),
             with_interval(*membership)
         ),
@@ -304,8 +306,8 @@ fn cost(steps: &[StepRow]) -> Option<Answer> {
         question: "What did it cost?",
         answer: format!("{:.0} passes", last.passes),
         why: format!(
-            "The repair ({}) took {} steps and {:.0} s. A pass is one way of a batch forward and backward through the late \
-             stages.",
+            "The repair ({}) took {} steps and {:.0} s. A pass is one way of a batch forward and backward through the \
+             late stages.",
             last.repair, last.step, last.seconds
         ),
     })

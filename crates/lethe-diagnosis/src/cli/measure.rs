@@ -23,9 +23,9 @@ use super::{print, print_json, table};
   lethe measure train-views.npy --against unseen-views.npy
 
 A file is .npy, .npz or safetensors. Every 2-D float array [n, d] is measured, a row an image; a 1-D integer array `labels` \
-gives the classes. Coding rates are in nats, of rows scaled to unit length; compare them, and LiDAR, only at equal eps2, \
-rows and columns. All rows are measured, never a sample of them. Measures that would take long are left out with the \
-reason, decided by rows and columns alone; --costly takes all, --only NAME takes the named ones.
+gives the classes. Coding rates are in nats, of rows scaled to unit length; compare them, and LiDAR, only at equal \
+eps2, rows and columns. All rows are measured, never a sample of them. Measures that would take long are left out with \
+the reason, decided by rows and columns alone; --costly takes all, --only NAME takes the named ones.
 
 With --against both files hold random views [q, n, d] of n images: the AUC of telling the first file's images from the \
 second's, the gap and its parts, each with a 95 % interval.")]
@@ -80,7 +80,7 @@ struct Report<'a> {
 #[serde(untagged)]
 enum Content {
     /// The matrix of an `.npy`, or of the array that `--key` chose.
-    One(Measured),
+    One(Box<Measured>),
     /// The matrices of a file that names them.
     Named { tensors: IndexMap<String, Measured> },
 }
@@ -227,7 +227,7 @@ fn of_file(args: &Args, file: &Path) -> Result<()> {
     }
     let content = match measured.len() {
         1 if args.key.is_some() || measured.contains_key("") => {
-            Content::One(measured.swap_remove_index(0).expect("one").1)
+            Content::One(Box::new(measured.swap_remove_index(0).expect("one").1))
         }
         _ => Content::Named { tensors: measured },
     };
@@ -341,8 +341,8 @@ fn print_table(eps2: f64, file: &Path, groups: Option<&str>, measured: &IndexMap
         let (copied, nearly) = (measured.copied_rows, measured.nearly_copied_rows);
         if copied + nearly > 0 {
             progress::say(&format!(
-                "warning: {copied} rows{of} are copies of another row and {nearly} are nearly so; two_nn and idest leave them out, \
-                 all other measures count them"
+                "warning: {copied} rows{of} are copies of another row and {nearly} are nearly so; two_nn and idest \
+                 leave them out, all other measures count them"
             ));
         }
         for (name, reason) in &measured.skipped {

@@ -30,7 +30,8 @@ pub(super) fn of(side: &Side, group: Group) -> &IndexMap<String, f64> {
     }
 }
 
-/// What the horizontal axis of a diagnosis is called, and each checkpoint on it: epochs where all are known, else file names.
+/// What the horizontal axis of a diagnosis is called, and each checkpoint on it: epochs where all are known, else file
+/// names.
 pub(super) fn checkpoints(d: &Diagnosis) -> (&'static str, Vec<String>) {
     if d.checkpoints.iter().all(|row| row.epoch.is_some()) {
         ("epoch", d.checkpoints.iter().filter_map(|row| row.epoch).map(|epoch| epoch.to_string()).collect())

@@ -143,7 +143,8 @@ pub(super) fn held_out(rows: &[EpochRow]) -> Vec<Figure> {
     distances.extend(lines("unseen", true, |row| row.seen.d_unseen));
     let mut distances = figure(
         "Distance of views",
-        "The last stage. A gap can close because training images fit worse (solid rises) or unseen ones better (dashed falls).",
+        "The last stage. A gap can close because training images fit worse (solid rises) or unseen ones better (dashed \
+         falls).",
         distances,
     );
     distances.chart.base = Some(0.0);

@@ -23,9 +23,9 @@ impl Group {
         match self {
             Group::Memory => (
                 "Does it know its training images?",
-                "An encoder that only learned what images have in common treats an unseen image like one it was trained on. \
-                 It has memorised where training images are told from unseen ones better than by chance, and better than \
-                 the control tells them apart.",
+                "An encoder that only learned what images have in common treats an unseen image like one it was \
+                 trained on. It has memorised where training images are told from unseen ones better than by chance, \
+                 and better than the control tells them apart.",
             ),
             Group::Accuracy => (
                 "How useful are the features?",
@@ -34,18 +34,18 @@ impl Group {
             ),
             Group::Rows => (
                 "How much room do the features fill?",
-                "These are ranks and rates of the feature matrix, without labels. They follow the whole training and often \
-                 miss its best moment, so read them beside the accuracies.",
+                "These are ranks and rates of the feature matrix, without labels. They follow the whole training and \
+                 often miss its best moment, so read them beside the accuracies.",
             ),
             Group::Classes => (
                 "Are classes told apart?",
-                "The coding rate of all features, less that of each class by itself, is high where classes lie apart and \
-                 each is compact.",
+                "The coding rate of all features, less that of each class by itself, is high where classes lie apart \
+                 and each is compact.",
             ),
             Group::Pairs => (
                 "Are the views of an image held together?",
-                "These are rates with the first two views of an image as a group. They need no labels, but the reduction is \
-                 nearly the coding rate itself (see the notes).",
+                "These are rates with the first two views of an image as a group. They need no labels, but the \
+                 reduction is nearly the coding rate itself (see the notes).",
             ),
         }
     }
@@ -81,14 +81,14 @@ const NUMBERS: &[Number] = &[
     Number {
         key: "membership",
         name: "Membership AUC",
-        formula: "chance that the views of a training image lie closer together than those of an unseen one: the area under the \
-                  ROC curve of -D; 0.5 is chance",
+        formula: "chance that the views of a training image lie closer together than those of an unseen one: the area \
+                  under the ROC curve of -D; 0.5 is chance",
         source: "Hanley and McNeil 1982; interval: DeLong et al. 1988",
         needs: "training and unseen images, two or more views of each",
-        variant: "it decides whether memorisation is seen; the intervals are made on the logit scale and hold together for all \
-                  stages and checkpoints; they know one encoder, not the spread of seeds",
-        fails: "takes any difference of the two sides for membership, so compare it with the control; a stronger attack may tell \
-                more",
+        variant: "it decides whether memorisation is seen; the intervals are made on the logit scale and hold together \
+                  for all stages and checkpoints; they know one encoder, not the spread of seeds",
+        fails: "takes any difference of the two sides for membership, so compare it with the control; a stronger \
+                attack may tell more",
     },
     Number {
         key: "true_positives",
@@ -102,8 +102,8 @@ const NUMBERS: &[Number] = &[
     Number {
         key: "view_distance",
         name: "Distance of views D",
-        formula: "D_i, the mean of ||u - u'||^2 over all pairs of views of image i, u the features less the mean over all images \
-                  of both sides, scaled to unit length",
+        formula: "D_i, the mean of ||u - u'||^2 over all pairs of views of image i, u the features less the mean over \
+                  all images of both sides, scaled to unit length",
         source: "Wang and Isola 2020, arXiv 2005.10242; centring: Lethe's own",
         needs: "training and unseen images, two or more views of each",
         variant: "image i of both sides goes through the same draws of the augmentation",
@@ -116,8 +116,8 @@ const NUMBERS: &[Number] = &[
         source: "Lethe's own, after Wang et al. 2024, arXiv 2401.12233, which compares two encoders",
         needs: "training and unseen images, two or more views of each",
         variant: "a size, not a verdict: membership decides",
-        fails: "closes where training images fit worse, too, so look at both distances; shows a gap where the two sides differ in \
-                more than training",
+        fails: "closes where training images fit worse, too, so look at both distances; shows a gap where the two \
+                sides differ in more than training",
     },
     Number {
         key: "relative_gap",
@@ -131,7 +131,8 @@ const NUMBERS: &[Number] = &[
     Number {
         key: "retrieval_gap",
         name: "Retrieval gap",
-        formula: "share of training images that are found by another of their views among their side, less that of unseen images",
+        formula: "share of training images that are found by another of their views among their side, less that of \
+                  unseen images",
         source: "the task of contrastive training: Wu et al. 2018, arXiv 1805.01978",
         needs: "training and unseen images, two or more views of each",
         variant: "galleries of the same size on both sides, all ordered pairs of views",
@@ -143,7 +144,8 @@ const NUMBERS: &[Number] = &[
         formula: "the method's own loss on unseen images less that on training images",
         source: "the plainest measure of over-fitting",
         needs: "a checkpoint with its head",
-        variant: "the trained head in evaluation mode, batches of one size and number on both sides; an interval from 8 batches on",
+        variant: "the trained head in evaluation mode, batches of one size and number on both sides; an interval from \
+                  8 batches on",
         fails: "is not comparable between methods, nor between batch sizes",
     },
     Number {
@@ -152,8 +154,8 @@ const NUMBERS: &[Number] = &[
         formula: "coding rate reduction by class of training images less that of unseen ones",
         source: "Yu et al. 2020, arXiv 2006.08558; the indicator of Qiang et al. 2024, arXiv 2410.00772",
         needs: "labels on both sides",
-        variant: "equal counts of every class, half-samples of both sides; beside it the same number of two halves of the unseen \
-                  images, which only chance tells apart",
+        variant: "equal counts of every class, half-samples of both sides; beside it the same number of two halves of \
+                  the unseen images, which only chance tells apart",
         fails: "says nothing where it is no larger than that of the two halves",
     },
     Number {
@@ -186,12 +188,13 @@ const NUMBERS: &[Number] = &[
     Number {
         key: "view_retrieval",
         name: "View retrieval",
-        formula: "share of views that lie nearer, by cosine, to another view of their own image than to that view of any other",
+        formula: "share of views that lie nearer, by cosine, to another view of their own image than to that view of \
+                  any other",
         source: "the task of contrastive training: Wu et al. 2018, arXiv 1805.01978",
         needs: "two or more views of each image; no labels",
         variant: "of unseen images",
-        fails: "falls with more images; favours contrastive methods, whose task it is; rewards telling images apart also by what \
-                no task needs",
+        fails: "falls with more images; favours contrastive methods, whose task it is; rewards telling images apart \
+                also by what no task needs",
     },
     Number {
         key: "combination",
@@ -205,8 +208,8 @@ const NUMBERS: &[Number] = &[
     Number {
         key: "cka",
         name: "Linear CKA",
-        formula: "||Y'X||_F^2 / (||X'X||_F ||Y'Y||_F), X and Y the centred rows of the same images; 1 where only a rotation or a \
-                  common scale differs",
+        formula: "||Y'X||_F^2 / (||X'X||_F ||Y'Y||_F), X and Y the centred rows of the same images; 1 where only a \
+                  rotation or a common scale differs",
         source: "Kornblith et al. 2019, arXiv 1905.00414",
         needs: "two stages, or two checkpoints",
         variant: "of training images",
@@ -215,12 +218,14 @@ const NUMBERS: &[Number] = &[
     Number {
         key: "sslmem",
         name: "SSLMem",
-        formula: "(b - a)/(max - min), a and b the distances of an image's views under the encoder and under a reference; the mean \
-                  over training images",
+        formula: "(b - a)/(max - min), a and b the distances of an image's views under the encoder and under a \
+                  reference; the mean over training images",
         source: "Wang et al. 2024, arXiv 2401.12233",
         needs: "an encoder trained in the same way without the training images (`lethe diagnose --reference`)",
-        variant: "the distance is the root of D, where the authors take the mean distance of the image and five views, uncentred",
-        fails: "the two encoders differ by seed too, so compare it with that of unseen images; one far image shrinks all others",
+        variant: "the distance is the root of D, where the authors take the mean distance of the image and five views, \
+                  uncentred",
+        fails: "the two encoders differ by seed too, so compare it with that of unseen images; one far image shrinks \
+                all others",
     },
     Number {
         key: "layermem",
@@ -237,26 +242,27 @@ const NUMBERS: &[Number] = &[
         formula: "mean over batches of view pairs of ||grad loss||^2, for the parameters of a stage",
         source: "Critical periods, ICLR 2026, openreview UxIRc97ecL",
         needs: "a checkpoint of Lethe with its state (`lethe diagnose --gradients`)",
-        variant: "no trace of a Fisher information, which the paper calls it: that is of single images, and a contrastive loss has \
-                  no likelihood of one",
+        variant: "no trace of a Fisher information, which the paper calls it: that is of single images, and a \
+                  contrastive loss has no likelihood of one",
         fails: "differs with batch size",
     },
     Number {
         key: "onset",
         name: "Onset",
-        formula: "the last epoch at which a difference between training and unseen images has not grown yet; the 95 % interval \
-                  holds every epoch that a test does not refuse; family-wise p over stages",
+        formula: "the last epoch at which a difference between training and unseen images has not grown yet; the 95 % \
+                  interval holds every epoch that a test does not refuse; family-wise p over stages",
         source: "Lethe's own, inversion of a test over a bootstrap of images: docs/decisions/0004-onset.md",
         needs: "unseen images and checkpoints of several epochs",
-        variant: "that of memorisation is the onset of the memorisation gap, named only in stages where membership is seen \
-                  afterwards; p is of a curve without any rise, over all stages together",
-        fails: "no finer than the checkpoints lie; knows the spread of images, not of seeds; the early end of the interval assumes \
-                that it sets in abruptly",
+        variant: "that of memorisation is the onset of the memorisation gap, named only in stages where membership is \
+                  seen afterwards; p is of a curve without any rise, over all stages together",
+        fails: "no finer than the checkpoints lie; knows the spread of images, not of seeds; the early end of the \
+                interval assumes that it sets in abruptly",
     },
     Number {
         key: "best",
         name: "Choice of a checkpoint",
-        formula: "the best mean among the trained checkpoints, and the earliest one that is shown to be at most a margin worse",
+        formula: "the best mean among the trained checkpoints, and the earliest one that is shown to be at most a \
+                  margin worse",
         source: "docs/decisions/0005-observations.md",
         needs: "a number of each image, stage and checkpoint",
         variant: "the upper end of the interval of what is lost lies within the margin (`--margin`)",
@@ -265,7 +271,8 @@ const NUMBERS: &[Number] = &[
     Number {
         key: "kendall",
         name: "Kendall's tau",
-        formula: "share of pairs of checkpoints that two scores put in the same order, less the share in the opposite order",
+        formula: "share of pairs of checkpoints that two scores put in the same order, less the share in the opposite \
+                  order",
         source: "Kendall 1938",
         needs: "labels, to judge the criterion",
         variant: "against k-NN accuracy on unseen images",
@@ -283,7 +290,8 @@ const READINGS: &[(Group, &str, &str)] = &[
     (
         Group::Memory,
         "view_distance",
-        "A gap can open because the views of training images (solid) come closer, or because those of unseen ones (dashed) go apart.",
+        "A gap can open because the views of training images (solid) come closer, or because those of unseen ones \
+         (dashed) go apart.",
     ),
     (
         Group::Memory,
@@ -388,19 +396,22 @@ pub(super) fn place(group: Group, key: &str) -> usize {
 
 /// What a reader must know before drawing conclusions.
 pub(super) const NOTES: &[&str] = &[
-    "Coding rates depend on the precision e2, the number of rows m and the dimension d. Never compare them across different \
-     e2, m or d: not between stages of different width, and not between tools with other settings.",
-    "With view pairs as groups, the compressed rate R_c can move by only about 1 to 3 % of the largest R. The coding rate \
-     reduction by pair is therefore nearly R itself, a rank measure of the RankMe family; only the one by class compares groups.",
-    "A control tells the two sides apart, too, where they hold images of different kind. So memorisation is said only where the \
-     encoder does better than the control, and where the sides are a random split or the control is an encoder that never saw them.",
-    "A smaller memorisation gap is no proof of less memorisation: it shrinks as well where all features contract. Membership does \
-     not change with a common scale, and it decides.",
-    "Memorising is not bad in itself: some of it can help on unseen images. Less of it is a success only where the features stay \
-     useful for unseen images.",
-    "One run is one seed. Differences of the size of the spread between seeds say nothing; repeat with other seeds before \
-     relying on them.",
-    "Accuracies on training images are leave-one-out for k-NN, but for the linear probe they are those of the images it was fitted on.",
+    "Coding rates depend on the precision e2, the number of rows m and the dimension d. Never compare them across \
+     different e2, m or d: not between stages of different width, and not between tools with other settings.",
+    "With view pairs as groups, the compressed rate R_c can move by only about 1 to 3 % of the largest R. The coding \
+     rate reduction by pair is therefore nearly R itself, a rank measure of the RankMe family; only the one by class \
+     compares groups.",
+    "A control tells the two sides apart, too, where they hold images of different kind. So memorisation is said only \
+     where the encoder does better than the control, and where the sides are a random split or the control is an \
+     encoder that never saw them.",
+    "A smaller memorisation gap is no proof of less memorisation: it shrinks as well where all features contract. \
+     Membership does not change with a common scale, and it decides.",
+    "Memorising is not bad in itself: some of it can help on unseen images. Less of it is a success only where the \
+     features stay useful for unseen images.",
+    "One run is one seed. Differences of the size of the spread between seeds say nothing; repeat with other seeds \
+     before relying on them.",
+    "Accuracies on training images are leave-one-out for k-NN, but for the linear probe they are those of the images \
+     it was fitted on.",
 ];
 
 /// The name of a criterion, the short one where it has two: "DSE".

@@ -64,11 +64,12 @@ impl Gallery {
         let control = d.control.as_ref().filter(|_| !d.checkpoints[last].is_untrained());
         (!d.most_memorised.is_empty()).then(|| html! {
             p {
-                "These are training images, scored by " (stage) " at " (d.checkpoint_name(last)) ". The score says how much closer together \
-                 the views of an image lie than those of an average unseen image, as a share of the mean distance between unseen images. "
+                "These are training images, scored by " (stage) " at " (d.checkpoint_name(last)) ". The score says how \
+                 much closer together the views of an image lie than those of an average unseen image, as a share of \
+                 the mean distance between unseen images. "
                 @if let Some(control) = control {
-                    "The score of the same image in " (control_name(control.kind)) " is subtracted, since some images have close views in \
-                     any encoder."
+                    "The score of the same image in " (control_name(control.kind)) " is subtracted, since some images \
+                     have close views in any encoder."
                 } @else {
                     "There is no control, and some images have close views in any encoder, so compare both rows."
                 }

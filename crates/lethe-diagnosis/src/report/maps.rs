@@ -30,7 +30,8 @@ const QUANTITIES: &[Quantity] = &[
     Quantity {
         key: "membership",
         title: "Membership AUC",
-        reading: "Orange: training images are told from unseen ones. Pale: not above chance, not above the control, or untrained.",
+        reading: "Orange: training images are told from unseen ones. Pale: not above chance, not above the control, or \
+                  untrained.",
         centre: 0.5,
         least: 0.05,
         of: |d, cell| {
@@ -46,7 +47,8 @@ const QUANTITIES: &[Quantity] = &[
     Quantity {
         key: "relative_gap",
         title: "Relative gap",
-        reading: "Orange: the views of training images lie closer together, as a share of the distance between images. Pale: the interval includes zero.",
+        reading: "Orange: the views of training images lie closer together, as a share of the distance between images. \
+                  Pale: the interval includes zero. This is a size; membership decides.",
         centre: 0.0,
         least: 0.02,
         of: |_, cell| {
@@ -60,7 +62,8 @@ const QUANTITIES: &[Quantity] = &[
     Quantity {
         key: "coding_rate_reduction",
         title: "Class dR, training less unseen images",
-        reading: "Orange: classes lie further apart on training images. Read it only where both sides have the same number of images of every class. It has no intervals.",
+        reading: "Orange: classes lie further apart on training images. Read it only where both sides have the same \
+                  number of images of every class. It has no intervals.",
         centre: 0.0,
         least: 0.05,
         of: |_, cell| difference(cell, |side| side.by_class.get("coding_rate_reduction").copied(), signed, short),

@@ -1,9 +1,9 @@
 //! Line charts as inline SVG.
 //!
-//! Not `plotters` or `poloto`: a page that follows the reader's light or dark theme needs colours from CSS classes, hover
-//! text needs `<title>` children, and a phone needs charts drawn for 360 px and not scaled down to it. `plotters` writes
-//! fixed RGB attributes and neither classes nor titles; `poloto` colours by CSS, but has no heat map, bands or titles.
-//! What remains is scales, ticks and labels: this file.
+//! Not `plotters` or `poloto`: a page that follows the reader's light or dark theme needs colours from CSS classes,
+//! hover text needs `<title>` children, and a phone needs charts drawn for 360 px and not scaled down to it. `plotters`
+//! writes fixed RGB attributes and neither classes nor titles; `poloto` colours by CSS, but has no heat map, bands or
+//! titles. What remains is scales, ticks and labels: this file.
 
 use maud::{Markup, html};
 

@@ -12,7 +12,8 @@ use crate::Diagnosis;
 use crate::records::Row;
 
 /// Reads what is there of `config.toml`, `metrics.jsonl`, `diagnosis.json` or `scores.json`, `undo.jsonl`,
-/// `undo.json`, `before_after.json`, `evaluation.json` and `bad_samples.jsonl`, in `folder` itself or one folder below it.
+/// `undo.json`, `before_after.json`, `evaluation.json` and `bad_samples.jsonl`, in `folder` itself or one folder below
+/// it.
 ///
 /// # Errors
 /// A file that cannot be read or parsed, by name and line; a folder with none of them.

@@ -55,9 +55,10 @@ pub(super) fn choices(d: &Diagnosis) -> Option<Markup> {
     } } };
     (!d.choices.is_empty()).then(|| html! {
         p {
-            "Each criterion keeps the checkpoint that is best by the last stage, on unseen images. The untrained start is no candidate. \
-             The earliest as good is the first checkpoint that is shown to be at most the margin worse than the best. Beside it stands \
-             how much worse it is, and by how much its memorisation gap is smaller. The brackets hold 95\u{a0}% intervals."
+            "Each criterion keeps the checkpoint that is best by the last stage, on unseen images. The untrained start \
+             is no candidate. The earliest as good is the first checkpoint that is shown to be at most the margin \
+             worse than the best. Beside it stands how much worse it is, and by how much its memorisation gap is \
+             smaller. The brackets hold 95\u{a0}% intervals."
         }
         (scrolled("Which checkpoint each criterion keeps", &head, &rows))
         @for truth in &truths {
@@ -91,9 +92,9 @@ pub(super) fn onsets(d: &Diagnosis) -> Option<Markup> {
     let asked = d.checkpoints.len() > 1 && d.checkpoints.iter().all(|row| row.epoch.is_some()) && d.sides.is_some();
     asked.then(|| html! {
         p {
-            "An " (link("onset", "onset")) " says since when training and unseen images differ. There is a row for every difference and \
-             stage in which a rise is seen. p is that of a curve that does not rise at all, over all stages together. Where the onset is \
-             not abrupt, only the end of the interval is an answer."
+            "An " (link("onset", "onset")) " says since when training and unseen images differ. There is a row for \
+             every difference and stage in which a rise is seen. p is that of a curve that does not rise at all, over \
+             all stages together. Where the onset is not abrupt, only the end of the interval is an answer."
         }
         (onset_table("Onsets", &d.onsets))
     })
@@ -134,8 +135,8 @@ pub(super) fn memorisation(d: &Diagnosis) -> Option<Markup> {
     };
     (!rows.is_empty()).then(|| html! {
         p {
-            "This is how training images are told from unseen ones at " (axis) " " (names[shown]) ", by how close together the views of \
-             an image lie. An AUC of 0.5 is chance. "
+            "This is how training images are told from unseen ones at " (axis) " " (names[shown]) ", by how close \
+             together the views of an image lie. An AUC of 0.5 is chance. "
             @if let Some(control) = &d.control { "The control is " (control_name(control.kind)) ". " } @else { "There was no control. " }
             "The brackets hold 95\u{a0}% intervals, which hold together for all stages and checkpoints."
         }
@@ -152,8 +153,8 @@ pub(super) fn memorisation(d: &Diagnosis) -> Option<Markup> {
         ))
         h3 { "How large it is" }
         p {
-            "The gap is the difference of the two distances. It can close because training images are memorised less, because they fit \
-             worse, or because all features contract. The distances tell which."
+            "The gap is the difference of the two distances. It can close because training images are memorised less, \
+             because they fit worse, or because all features contract. The distances tell which."
         }
         (scrolled(
             "Distances",
@@ -220,8 +221,8 @@ pub(super) fn reference(d: &Diagnosis) -> Option<Markup> {
     };
     (!rows.is_empty()).then(|| html! {
         p {
-            "The last checkpoint is compared with an encoder that was not trained on these images. The score of unseen images is the \
-             baseline for that of training images. LayerMem is what a stage adds to the stage before."
+            "The last checkpoint is compared with an encoder that was not trained on these images. The score of unseen \
+             images is the baseline for that of training images. LayerMem is what a stage adds to the stage before."
         }
         (scrolled("SSLMem and LayerMem", &head, &html! { @for (i, (stage, beside)) in rows.iter().enumerate() { tr {
             th { (stage) } td { (signed(beside.sslmem)) }
@@ -245,8 +246,9 @@ pub(super) fn scores(pooled: &Pooled) -> Markup {
     };
     html! {
         p {
-            "Each criterion chooses a checkpoint, which is judged by an accuracy that takes labels. The numbers are means over the runs. \
-             The correlations are over the checkpoints of all runs, and their 95\u{a0}% intervals come from whole runs drawn anew."
+            "Each criterion chooses a checkpoint, which is judged by an accuracy that takes labels. The numbers are \
+             means over the runs. The correlations are over the checkpoints of all runs, and their 95\u{a0}% intervals \
+             come from whole runs drawn anew."
         }
         @if pooled.scores.is_empty() { p { "No run has labels and unseen images to judge the criteria by." } } @else {
             (scrolled("Scores of the criteria", &head, &html! { @for score in &pooled.scores { tr {
@@ -269,7 +271,8 @@ pub(super) fn onsets_of_runs(pooled: &Pooled, runs: &[(String, Diagnosis)]) -> M
     }
     html! {
         p {
-            "The tables say since when the " (link("memorisation_gap", "memorisation gap")) ", the mean over the runs, grows."
+            "The tables say since when the " (link("memorisation_gap", "memorisation gap")) ", the mean over the runs, \
+             grows."
         }
         h4 { "These runs" }
         (onset_table("Onsets of these runs", &pooled.onsets))

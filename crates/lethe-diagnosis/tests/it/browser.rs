@@ -18,8 +18,8 @@ pub(crate) fn chromium() -> Option<PathBuf> {
     let found = named.or_else(in_path);
     assert!(
         found.is_some(),
-        "no Chromium to open the page with: `apt-get update && apt-get install -y chromium`, name it in LETHE_CHROMIUM, \
-         or set LETHE_NO_BROWSER=1 to leave these tests out"
+        "no Chromium to open the page with: `apt-get update && apt-get install -y chromium`, name it in \
+         LETHE_CHROMIUM, or set LETHE_NO_BROWSER=1 to leave these tests out"
     );
     found
 }

@@ -52,7 +52,7 @@ fn a_row_for_each_image() {
     let given = Given { names: Some(hostile_sides(80)), ..Given::default() };
     let start = Encoder { images: 80, other_kind: 0.3, ..Encoder::new(0) };
     let trained = Encoder { images: 80, memory: 0.5, quality: 1.3, ..Encoder::new(50) };
-    diagnose(folder.path(), &[start.clone()], &given, "start");
+    diagnose(folder.path(), std::slice::from_ref(&start), &given, "start");
     diagnose(folder.path(), &[start, trained.clone()], &given, "both");
 
     let (header, rows) = table(&folder.path().join("both/images.csv"));

@@ -312,7 +312,8 @@ fn fixture(folder: &Path) {
     };
     let bad = (0..3).map(|i| Fault { name: format!("train/{EVIL}/{i}.jpg"), reason: "truncated JPEG".into() });
     let config = format!(
-        "# the run\nmethod = \"simclr\"\nencoder = \"resnet18-w16\"\ndata = \"cifar10@n=5000\"\nepochs = 100\nseed = 0\nlr = 0.06\n\n[method-settings]\ntemperature = 0.5\nnote = '''{EVIL}'''\n"
+        "# the run\nmethod = \"simclr\"\nencoder = \"resnet18-w16\"\ndata = \"cifar10@n=5000\"\nepochs = 100\nseed = \
+         0\nlr = 0.06\n\n[method-settings]\ntemperature = 0.5\nnote = '''{EVIL}'''\n"
     );
     let write = |name: &str, text: String| std::fs::write(folder.join(name), text).expect("a writable folder");
     write("config.toml", config);
