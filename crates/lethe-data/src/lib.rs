@@ -14,5 +14,6 @@ pub mod views; // random augmentations
 
 pub use error::{Error, Result};
 pub use sources::{
-    Dataset, Fault, SOURCES, Source, absolute, catalog, cifar, corruption, folder, is_random_split, open, overlap, part, sample, shapes,
+    Dataset, Fault, SOURCES, Source, absolute, catalog, cifar, corruption, dead_leaves, folder, is_random_split, open,
+    overlap, part, sample, shapes,
 };

@@ -20,6 +20,7 @@ pub enum Purpose {
     /// Views that are looked at rather than trained on.
     Look = 10,
     Bootstrap = 11,
+    DeadLeaves = 12,
 }
 
 pub type Rng = ChaCha8Rng;
