@@ -21,6 +21,7 @@ pub enum Purpose {
     Look = 10,
     Bootstrap = 11,
     HoldOut = 12,
+    DeadLeaves = 13,
 }
 
 pub type Rng = ChaCha8Rng;

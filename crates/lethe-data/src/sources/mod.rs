@@ -3,6 +3,7 @@
 pub mod catalog;
 pub mod cifar;
 pub mod corruption;
+pub mod dead_leaves;
 mod decode;
 mod encoding;
 pub mod folder;
@@ -73,12 +74,16 @@ pub struct Source {
 }
 
 /// Every kind of data, the first that recognises a specification opens it.
-pub const SOURCES: &[Source] = &[shapes::SOURCE, cifar::SOURCE, folder::SOURCE, held_out::SOURCE];
+pub const SOURCES: &[Source] = &[shapes::SOURCE, dead_leaves::SOURCE, cifar::SOURCE, folder::SOURCE, held_out::SOURCE];
 
-/// What may be the name of a folder too.
-const GENERATED: &str = shapes::SOURCE.kind;
+/// Generated images; the kind may be the name of a folder too.
+const GENERATED: [Source; 2] = [shapes::SOURCE, dead_leaves::SOURCE];
 
-/// Opens `shapes`, `shapes:n=2000,spurious=0.9`, a folder of images, CIFAR binaries.
+fn names_generated(spec: &str) -> bool {
+    GENERATED.iter().any(|source| source.kind == spec)
+}
+
+/// Opens `shapes`, `shapes:n=2000,spurious=0.9`, `dead-leaves`, a folder of images, CIFAR binaries.
 ///
 /// Any of them may end in `@n=5000,skip=0,seed=0`: images `skip..skip + n` of a permutation drawn from `seed`, so that
 /// different ranges under one seed share no image. Without `n` it is all that is left. With
@@ -101,16 +106,16 @@ pub fn open(spec: &str) -> Result<Arc<dyn Dataset>> {
     open_whole(spec)
 }
 
-/// The same images whatever folder one is in: the path of files made absolute, and `shapes` spelt so that no folder of that
-/// name is meant.
+/// The same images whatever folder one is in: the path of files made absolute, and the name of generated images spelt so
+/// that no folder of that name is meant.
 pub fn absolute(spec: &str) -> String {
     let path = if Path::new(spec).exists() { spec } else { spec.rsplit_once('@').map_or(spec, |(whole, _)| whole) };
     let rest = &spec[path.len()..];
-    if path == GENERATED {
+    if names_generated(path) {
         return format!("{path}:{rest}");
     }
     match std::path::absolute(path) {
-        Ok(whole) if Path::new(path).exists() && !(shapes::SOURCE.recognises)(path) => {
+        Ok(whole) if Path::new(path).exists() && !GENERATED.iter().any(|source| (source.recognises)(path)) => {
             format!("{}{rest}", whole.display())
         }
         _ => spec.to_owned(),
@@ -118,7 +123,7 @@ pub fn absolute(spec: &str) -> String {
 }
 
 fn open_whole(spec: &str) -> Result<Arc<dyn Dataset>> {
-    if spec == GENERATED && Path::new(spec).is_dir() {
+    if names_generated(spec) && Path::new(spec).is_dir() {
         return Err(Error::usage(format!("{spec}: names both the generated images and a folder here"))
             .hint(format!("./{spec} for the folder, {spec}: for the generated images")));
     }
