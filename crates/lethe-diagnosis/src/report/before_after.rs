@@ -10,7 +10,7 @@ pub(super) fn table(before_after: &BeforeAfter) -> Markup {
     html! {
         p {
             "These are the numbers of one encoder before and after the repair, on the same images."
-            @if before_after.rows.iter().any(|row| row.change.is_some()) { " In brackets 95\u{a0}% intervals of the change." }
+            @if before_after.rows.iter().any(|row| row.change.is_some()) { " The brackets hold 95\u{a0}% intervals of the change." }
         }
         div.scroll tabindex="0" role="region" aria-label="Before and after" { table.compare {
             thead { tr { th { "measured" } th { "before" } th { "after" } th { "change" } th { "" } } }
