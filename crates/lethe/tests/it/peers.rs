@@ -60,7 +60,8 @@ assert error < 1e-4 * found.abs().max().item()
 "
         );
         let paths = [at("encoder.safetensors"), at("case.safetensors")];
-        let output = Command::new(&python).arg("-c").arg(script).args(paths).output().expect("LETHE_PEERS_PYTHON starts");
+        let output =
+            Command::new(&python).arg("-c").arg(script).args(paths).output().expect("LETHE_PEERS_PYTHON starts");
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{model}: {said}{}", String::from_utf8_lossy(&output.stderr));
     }
@@ -83,15 +84,8 @@ fn a_model_that_lethe_does_not_know_is_diagnosed_from_its_features() {
         .status()
         .expect("the peers' Python");
     assert!(status.success());
-    let out = lethe_ok(&[
-        "diagnose",
-        "--features",
-        &at("epoch-0000.npz"),
-        "--random-split",
-        "--out",
-        &at("d"),
-        "--json",
-    ]);
+    let out =
+        lethe_ok(&["diagnose", "--features", &at("epoch-0000.npz"), "--random-split", "--out", &at("d"), "--json"]);
     let found: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(found["stages"], serde_json::json!(["last"]));
     // It was never trained on either side.
