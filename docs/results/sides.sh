@@ -2,7 +2,7 @@
 # What `lethe diagnose` says where the two sides of a diagnosis differ in kind: sides.sh CIFAR OUT.
 # CIFAR holds train/<class>/*.jpg. It goes on where it stopped. JOBS trainings at a time (default: one for each core).
 #
-# Training sets: animals and vehicles of CIFAR-10, and the generated shapes. Encoders: the untrained start, one trained
+# Training sets: animals and vehicles of CIFAR-10, and the generated shapes. Encoders: an untrained one (one epoch at a learning rate of 1e-12), one trained
 # without memorising (SimCLR, 2,000 images, 100 epochs), and one that memorises (VICReg, 250 images, 1,600 epochs).
 # Pairs of sides: a random split of the training set's kind, other classes of the same source, another source, each both
 # ways round.
@@ -34,18 +34,19 @@ export -f images
 train() { # KIND easy|hard
     set -euo pipefail
     case $2 in
-        easy) method=simclr n=2000 epochs=100 ;;
-        hard) method=vicreg n=250 epochs=1600 ;;
+        untrained) method=simclr n=250 epochs=1 lr=1e-12 ;;
+        easy) method=simclr n=2000 epochs=100 lr=2e-3 ;;
+        hard) method=vicreg n=250 epochs=1600 lr=2e-3 ;;
     esac
     run=$OUT/$1-$2
     [ -e "$run/checkpoints/epoch-$(printf %04d $epochs).safetensors" ] && return
     new=(--method $method --data "$(images "$1" $n train)" --encoder resnet18-w16 --image-size 16 --epochs $epochs
-        --batch-size 125 --save-every $epochs --optimizer adamw --lr 2e-3 --weight-decay 1e-4 --seed 0 --threads 1)
+        --batch-size 125 --save-every $epochs --optimizer adamw --lr $lr --weight-decay 1e-4 --seed 0 --threads 1)
     [ -e "$run/config.toml" ] && new=(--resume)
     "$LETHE" pretrain --out "$run" "${new[@]}"
 }
 export -f train
-for regime in hard easy; do for kind in animals vehicles shapes; do echo "$kind $regime"; done; done |
+for regime in untrained hard easy; do for kind in animals vehicles shapes; do echo "$kind $regime"; done; done |
     xargs -P "${JOBS:-$(nproc)}" -L 1 bash -c 'train "$0" "$1" >>"$OUT/log" 2>&1'
 
 diagnose() { # KIND easy|hard OTHER NAME FLAGS..: the other side is OTHER's unseen images
@@ -54,7 +55,7 @@ diagnose() { # KIND easy|hard OTHER NAME FLAGS..: the other side is OTHER's unse
     [ -e "$out/diagnosis.json" ] || "$LETHE" diagnose "$OUT/$1-$2" --unseen "$(images "$3" $n unseen)" \
         --images $n --out "$out" "${@:5}" >>"$OUT/log" 2>&1
 }
-for regime in hard easy; do
+for regime in untrained easy hard; do
     for pair in "animals animals" "vehicles vehicles" "shapes shapes"; do
         diagnose ${pair% *} $regime ${pair#* } split --random-split
     done

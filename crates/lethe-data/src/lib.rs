@@ -10,9 +10,13 @@ pub mod files; // atomic writing
 pub mod progress; // bars and lines on stderr
 pub mod feature_file; // features on disk: matrices, and views of two sides
 pub mod sources; // images and labels
+pub mod fingerprint; // what is kept of an image to find it again
+pub mod copies; // images that two data sets share
+pub mod difference; // in what the files of two data sets differ
 pub mod views; // random augmentations
 
 pub use error::{Error, Result};
 pub use sources::{
-    Dataset, Fault, SOURCES, Source, absolute, catalog, cifar, corruption, folder, is_random_split, open, overlap, part, sample, shapes,
+    Dataset, Encoding, Fault, SOURCES, Source, absolute, catalog, choose, cifar, corruption, dead_leaves, folder,
+    held_out, is_random_split, open, overlap, part, sample, shapes, without,
 };

@@ -20,6 +20,8 @@ pub enum Purpose {
     /// Views that are looked at rather than trained on.
     Look = 10,
     Bootstrap = 11,
+    HoldOut = 12,
+    DeadLeaves = 13,
 }
 
 pub type Rng = ChaCha8Rng;

@@ -9,8 +9,8 @@ use lethe_measures::{
 use ndarray::s;
 use serde::{Deserialize, Serialize};
 
+use super::cell::{Cell, CheckpointRow, Side};
 use super::per_image::{KNN, MEMORISATION_GAP, PerImage, REPLICATES, TRUTHS, VIEW_RETRIEVAL, stacked};
-use super::{Cell, Diagnosis, Side};
 
 /// The checkpoint that a criterion chooses by the last stage.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -26,8 +26,8 @@ pub struct Choice {
     /// The stage with the best number at `checkpoint`, where stages can be compared by the criterion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<String>,
-    /// What the choice misses by labels, where there are some: `knn-20` and `linear` on unseen images, `transfer` (k-NN on
-    /// another data set).
+    /// What the choice misses by labels, where there are some: `knn-20` and `linear` on unseen images, `transfer` (k-NN
+    /// on another data set).
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub judged: IndexMap<String, Judged>,
 }
@@ -46,8 +46,8 @@ pub struct Earliest {
     /// How much worse it is than the best one. Its interval ends below `margin`.
     pub loss: Estimate,
     pub margin: f64,
-    /// The least margin that these images could show for an earlier checkpoint that is just as good; absent where there is
-    /// no earlier one.
+    /// The least margin that these images could show for an earlier checkpoint that is just as good; absent where there
+    /// is no earlier one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub least_margin: Option<f64>,
     /// By how much its memorisation gap is smaller than that of the best one.
@@ -70,23 +70,28 @@ pub struct Judged {
     pub spearman: Option<Estimate>,
 }
 
+/// What was found of every stage and checkpoint.
+pub(crate) struct Found<'a> {
+    pub(crate) stages: &'a [String],
+    pub(crate) checkpoints: &'a [CheckpointRow],
+    pub(crate) cells: &'a [Cell],
+}
+
 /// All choices, criteria with a number for each image first; none without unseen images or epochs. `margin` is how much
 /// worse than the best "the earliest as good" may be.
-pub(crate) fn find(diagnosis: &Diagnosis, cells: &[PerImage], epochs: &[f64], margin: f64, seed: u64) -> Vec<Choice> {
-    let candidates = Candidates::of(diagnosis, cells, epochs, seed);
-    let last = diagnosis.stages.len() - 1;
+pub(crate) fn find(found: &Found, per_image: &[PerImage], epochs: &[f64], margin: f64, seed: u64) -> Vec<Choice> {
+    let candidates = Candidates::of(found, per_image, epochs, seed);
+    let last = found.stages.len() - 1;
     let gaps = candidates.curves(|cell: &PerImage| cell.differences.get(MEMORISATION_GAP));
     let quality = |name: &'static str| candidates.curves(move |cell: &PerImage| cell.qualities.get(name));
-    let truths: Vec<Truth> =
-        TRUTHS.into_iter().filter_map(|name| Truth::new(name, &quality(name)?, last)).collect();
+    let truths: Vec<Truth> = TRUTHS.into_iter().filter_map(|name| Truth::new(name, &quality(name)?, last)).collect();
     // Places among the candidates become places among the checkpoints.
     let judged = |choice: Choice, scores: Option<&[f64]>| {
         let by = truths.iter().filter(|truth| truth.name != choice.criterion);
         let judged = by.map(|truth| (truth.name.to_owned(), truth.judge(choice.checkpoint, scores, seed)));
         let judged = judged.collect();
-        let earliest = choice
-            .earliest
-            .map(|earliest| Earliest { checkpoint: earliest.checkpoint + candidates.first, ..earliest });
+        let earliest =
+            choice.earliest.map(|earliest| Earliest { checkpoint: earliest.checkpoint + candidates.first, ..earliest });
         Choice { judged, checkpoint: choice.checkpoint + candidates.first, earliest, ..choice }
     };
 
@@ -95,9 +100,8 @@ pub(crate) fn find(diagnosis: &Diagnosis, cells: &[PerImage], epochs: &[f64], ma
         let Some(curves) = quality(name) else { continue };
         let Ok(chosen) = best(&curves, last, Direction::Higher) else { continue };
         let earliest = earliest(&chosen, gaps.as_ref(), last, margin);
-        let stage = best_stage(&curves, earliest.checkpoint).map(|stage| diagnosis.stages[stage].clone());
-        let choice =
-            Choice { earliest: Some(earliest), stage, ..named(name, name != VIEW_RETRIEVAL, chosen.best) };
+        let stage = best_stage(&curves, earliest.checkpoint).map(|stage| found.stages[stage].clone());
+        let choice = Choice { earliest: Some(earliest), stage, ..named(name, name != VIEW_RETRIEVAL, chosen.best) };
         choices.push(judged(choice, Some(&curves.curve(last).to_vec())));
     }
     for criterion in CRITERIA {
@@ -119,8 +123,8 @@ pub(crate) fn find(diagnosis: &Diagnosis, cells: &[PerImage], epochs: &[f64], ma
 
 /// The trained checkpoints.
 struct Candidates<'a> {
-    diagnosis: &'a Diagnosis,
-    cells: &'a [PerImage],
+    found: &'a Found<'a>,
+    per_image: &'a [PerImage],
     /// All epochs, those of untrained checkpoints included.
     epochs: &'a [f64],
     /// The place of the first trained checkpoint.
@@ -129,20 +133,21 @@ struct Candidates<'a> {
 }
 
 impl<'a> Candidates<'a> {
-    fn of(diagnosis: &'a Diagnosis, cells: &'a [PerImage], epochs: &'a [f64], seed: u64) -> Self {
-        let first = diagnosis.checkpoints.iter().take_while(|row| row.is_untrained()).count();
-        Self { diagnosis, cells, epochs, first, seed }
+    fn of(found: &'a Found, per_image: &'a [PerImage], epochs: &'a [f64], seed: u64) -> Self {
+        let first = found.checkpoints.iter().take_while(|row| row.is_untrained()).count();
+        Self { found, per_image, epochs, first, seed }
     }
 
-    /// The curves of all stages over the candidates; none where a cell lacks the numbers, or with fewer than two of them.
+    /// The curves of all stages over the candidates; none where a cell lacks the numbers, or with fewer than two of
+    /// them.
     fn curves(&self, of: impl Fn(&'a PerImage) -> Option<&'a Vec<f64>>) -> Option<Curves> {
-        let numbers = stacked(self.cells, self.epochs.len(), of)?;
+        let numbers = stacked(self.per_image, self.epochs.len(), of)?;
         let numbers = numbers.slice(s![.., self.first.., ..]);
         Curves::from_images(&self.epochs[self.first..], &[numbers], Draw::Images, REPLICATES, self.seed).ok()
     }
 
     fn measure(&self, name: &str) -> Option<Vec<f64>> {
-        Some(curve(self.diagnosis, name)?[self.first..].to_vec())
+        Some(curve(self.found.stages.last()?, self.found.cells, name)?[self.first..].to_vec())
     }
 }
 
@@ -208,9 +213,8 @@ fn direction(measure: &str) -> Direction {
 
 /// A measure of the last stage over the checkpoints: of unseen images where there are some, by pair where it needs views.
 /// `batch_gradient_norm_squared` is always of the training images.
-pub(crate) fn curve(diagnosis: &Diagnosis, measure: &str) -> Option<Vec<f64>> {
-    let last = diagnosis.stages.last()?;
-    let cells = diagnosis.cells.iter().filter(|cell| cell.stage == *last);
+pub(crate) fn curve(last: &str, cells: &[Cell], measure: &str) -> Option<Vec<f64>> {
+    let cells = cells.iter().filter(|cell| cell.stage == last);
     let value = |side: &Side| side.measures.get(measure).or_else(|| side.by_pair.get(measure)).copied();
     let of = |cell: &Cell| match measure {
         "batch_gradient_norm_squared" => cell.batch_gradient_norm_squared,

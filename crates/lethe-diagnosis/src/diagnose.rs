@@ -3,23 +3,23 @@
 use indexmap::IndexMap;
 use lethe_data::error::{Error, Result};
 use lethe_measures::{
-    self as measures, ClassRateGap, Estimate, Memorisation, RetrievalHits, Shift, StageViews, ViewDistances, class_rate_gap, linear_cka, loss_gap,
-    membership_above_control, memorisation, shift_test,
+    self as measures, ClassRateGap, Estimate, Memorisation, ViewDistances, class_rate_gap, linear_cka, loss_gap,
+    membership_above_control, memorisation,
 };
 use ndarray::{Array2, Array3};
 
-use super::diagnosis::{CheckpointRow, Control, ControlKind, CopiesFound, LossGap, Relation, Sides};
+use super::cell::{Cell, CheckpointRow, LossGap};
+use super::conclusions::conclude;
+use super::diagnosis::{Control, CopiesFound, Relation, Sides};
 use super::features::{CheckpointFeatures, SideImages, StageFeatures};
-use super::findings::Findings;
+use super::findings::{ControlKind, Findings};
 use super::images::ImageScores;
 use super::per_image::{MEMORISATION_GAP, PerImage, epochs, right, stacked};
-use super::{Cell, Diagnosis, choice, numbers, onset, reference, words};
+use super::stage_distances::{OneEncoder, StageDistances, check, shift_of};
+use super::{Diagnosis, choice, numbers, onset, reference, words};
 
 /// The fewest images a side that are diagnosed at all.
 pub const LEAST_IMAGES: usize = 20;
-
-/// Stages at which plain features are tested.
-pub(crate) const SHIFT_STAGES: usize = 5;
 
 /// What a diagnosis is told beside the features of its checkpoints.
 pub struct Subject {
@@ -85,15 +85,13 @@ pub fn diagnose(
     let mut control = match std::mem::replace(&mut subject.control, ControlFrom::Nowhere) {
         ControlFrom::Nowhere => None,
         ControlFrom::Start => Some((ControlKind::UntrainedStart, None, None)),
-        ControlFrom::Features(kind, path, features) => {
-            Some((kind, path, Some(one(features.as_ref())?)))
-        }
+        ControlFrom::Features(kind, path, features) => Some((kind, path, Some(one(features.as_ref())?))),
         ControlFrom::Reference(path) => Some((ControlKind::Reference, Some(path), None)),
     };
 
     let mut rows = Vec::new();
     let mut cells: Vec<Cell> = Vec::new();
-    let mut told: Vec<Told> = Vec::new();
+    let mut told: Vec<StageDistances> = Vec::new();
     let mut per_image = Vec::new();
     // The training images' plain features at the checkpoint before, a matrix for each stage.
     let mut before: Vec<Option<Array2<f64>>> = Vec::new();
@@ -113,7 +111,7 @@ pub fn diagnose(
             let mut found = features.stage(stage)?;
             shape.get_or_insert((found.train.views.dim().0, found.train.images(), found.unseen.is_some()));
             check(&found).map_err(|error| error.of(&place))?;
-            let of_stage = Told::of(&found, settings.seed).map_err(|error| error.of(&place))?;
+            let of_stage = StageDistances::of(&found, settings.seed).map_err(|error| error.of(&place))?;
             let right = right(&mut found, asked);
             per_image.push(PerImage::of(&found, of_stage.as_ref(), labels, &right, settings.eps2));
             let last = stage + 1 == stages;
@@ -135,7 +133,7 @@ pub fn diagnose(
                 cka_checkpoint: cka(before.get(stage)),
                 batch_gradient_norm_squared: found.extra.batch_gradient_norm_squared,
                 class_rate_gap: last.then(|| class_rates(&found, labels, settings)).flatten(),
-                collapsed: of_stage.as_ref().is_some_and(Told::is_collapsed),
+                collapsed: of_stage.as_ref().is_some_and(StageDistances::is_collapsed),
                 reference: of_stage
                     .as_ref()
                     .zip(beside.as_ref())
@@ -156,9 +154,7 @@ pub fn diagnose(
         before = plain;
     }
     let Some((views, images, has_unseen)) = shape else { return Err(Error::usage("no checkpoint to diagnose")) };
-    if images < LEAST_IMAGES {
-        return Err(Error::usage(format!("{images} images a side are too few to diagnose, expected {LEAST_IMAGES}")));
-    }
+    enough(images)?;
     let mut diagnosis = Diagnosis {
         lethe: env!("CARGO_PKG_VERSION").into(),
         encoder: subject.encoder,
@@ -188,7 +184,8 @@ pub fn diagnose(
         if let Some(last) = &last_stage {
             let own = &told[told.len() - stages..];
             // The start is no control of itself.
-            let control = control.as_ref().filter(|_| diagnosis.checkpoints.last().is_some_and(|row| !row.is_untrained()));
+            let control =
+                control.as_ref().filter(|_| diagnosis.checkpoints.last().is_some_and(|row| !row.is_untrained()));
             let control = control.map(|(_, _, found)| found.stages.as_slice());
             let images = [&subject.train, &subject.unseen];
             scores = Some(ImageScores::of(&diagnosis.stages, own, control, last, images));
@@ -197,105 +194,46 @@ pub fn diagnose(
     let mut gaps = None;
     if let Some(epochs) = epochs(&diagnosis.checkpoints) {
         diagnosis.onsets = onset::find(&diagnosis.stages, &per_image, &epochs, settings.seed);
-        diagnosis.choices = choice::find(&diagnosis, &per_image, &epochs, settings.margin, settings.seed);
+        let Diagnosis { stages, checkpoints, cells, .. } = &diagnosis;
+        let found = choice::Found { stages, checkpoints, cells };
+        diagnosis.choices = choice::find(&found, &per_image, &epochs, settings.margin, settings.seed);
         let found = stacked(&per_image, epochs.len(), |cell| cell.differences.get(MEMORISATION_GAP));
         gaps = found.map(|gaps| (epochs, gaps));
     }
-    diagnosis.findings = Findings::of(&diagnosis);
+    diagnosis.findings = conclude(&diagnosis);
     diagnosis.summary = words::summary(&diagnosis);
     if let Some(scores) = &scores {
         let named = diagnosis.findings.memorises.place().map(|place| place.stage.clone());
         let stage = named.and_then(|named| diagnosis.stages.iter().position(|stage| *stage == named));
-        [diagnosis.most_memorised, diagnosis.random_images] =
-            scores.lists(stage.unwrap_or(stages - 1), settings.seed);
+        [diagnosis.most_memorised, diagnosis.random_images] = scores.lists(stage.unwrap_or(stages - 1), settings.seed);
     }
     Ok(Diagnosed { diagnosis, gaps, images: scores })
 }
 
-/// What tells training images from unseen ones at one stage.
-#[derive(Clone)]
-pub(crate) struct Told {
-    pub(crate) distances: ViewDistances,
-    pub(crate) retrieval: RetrievalHits,
-    /// Views of an image.
-    views: usize,
-}
-
-impl Told {
-    /// None without unseen images.
-    fn of(features: &StageFeatures, seed: u64) -> Result<Option<Self>> {
-        let Some(unseen) = &features.unseen else { return Ok(None) };
-        let views = StageViews::new(features.train.views.view(), unseen.views.view());
-        let views = views.map_err(|error| Error::failed(error.to_string()))?;
-        let (distances, retrieval) = (views.distances(), views.retrieval(seed));
-        Ok(Some(Self { distances, retrieval, views: views.views() }))
+/// Whether so many images a side can be diagnosed.
+pub(crate) fn enough(images: usize) -> Result<()> {
+    match images < LEAST_IMAGES {
+        true => Err(Error::usage(format!("{images} images a side are too few to diagnose, expected {LEAST_IMAGES}"))),
+        false => Ok(()),
     }
-
-    fn cell(&self) -> measures::Cell<'_> {
-        measures::Cell { distances: &self.distances, retrieval: Some(&self.retrieval) }
-    }
-
-    /// Whether most views of either side are the same point.
-    fn is_collapsed(&self) -> bool {
-        let images = [&self.distances.train, &self.distances.unseen].map(Vec::len);
-        let zero: usize = self.distances.zero_rows.iter().sum();
-        2 * zero > images.iter().sum::<usize>() * self.views
-    }
-}
-
-/// All stages of one encoder, and whether its plain features tell the sides apart.
-struct OneEncoder {
-    stages: Vec<Told>,
-    shift: Vec<Option<Shift>>,
-}
-
-impl OneEncoder {
-    fn of(features: &dyn CheckpointFeatures, stages: usize, seed: u64) -> Result<Self> {
-        let mut found = Self { stages: Vec::new(), shift: Vec::new() };
-        for stage in 0..stages {
-            let place = |error: Error| error.of(features.path());
-            let features = features.stage(stage).map_err(place)?;
-            check(&features).map_err(place)?;
-            found.stages.extend(Told::of(&features, seed).map_err(place)?);
-            found.shift.push(shift_of(&features, stage, stages, seed));
-        }
-        Ok(found)
-    }
-}
-
-/// The test at one of a few stages, from the first to the last.
-fn shift_of(features: &StageFeatures, stage: usize, stages: usize, seed: u64) -> Option<Shift> {
-    let tested = (0..SHIFT_STAGES).any(|k| stage == k * (stages - 1) / (SHIFT_STAGES - 1));
-    let (train, unseen) = (features.train.plain.as_ref()?, features.unseen.as_ref()?.plain.as_ref()?);
-    tested.then(|| shift_test(train.view(), unseen.view(), seed).ok())?
-}
-
-/// The sides must have the same images in number, and the same views.
-fn check(features: &StageFeatures) -> Result<()> {
-    let Some(unseen) = &features.unseen else { return Ok(()) };
-    let (train, unseen) = (features.train.views.dim(), unseen.views.dim());
-    if train == unseen {
-        return Ok(());
-    }
-    Err(Error::usage(format!(
-        "the two sides have shapes {train:?} and {unseen:?}, expected the same number of views, images and columns"
-    )))
 }
 
 /// Fills in the numbers of memorisation, and those of the control.
 fn membership(
     diagnosis: &mut Diagnosis,
-    told: &[Told],
+    told: &[StageDistances],
     control: Option<&(ControlKind, Option<String>, OneEncoder)>,
     seed: u64,
 ) -> Result<()> {
     let failed = |error: measures::MeasureError| Error::failed(format!("memorisation: {error}"));
     if told.iter().all(|found| found.distances.train == found.distances.unseen) {
-        return Err(Error::usage("every training image has the distances of an unseen one: the two sides are the same images")
-            .hint("give images that the encoder has not seen"));
+        return Err(Error::usage(
+            "every training image has the distances of an unseen one: the two sides are the same images",
+        )
+        .hint("give images that the encoder has not seen"));
     }
-    let cells = |told: &[Told]| -> Result<Vec<Memorisation>> {
-        let cells: Vec<measures::Cell> = told.iter().map(Told::cell).collect();
+    let cells = |told: &[StageDistances]| -> Result<Vec<Memorisation>> {
+        let cells: Vec<measures::Cell> = told.iter().map(StageDistances::cell).collect();
         memorisation(&cells, true, seed).map_err(failed)
     };
     for (cell, found) in diagnosis.cells.iter_mut().zip(cells(told)?) {

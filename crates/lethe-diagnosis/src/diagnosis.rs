@@ -5,11 +5,12 @@ use std::path::Path;
 use indexmap::IndexMap;
 use lethe_data::error::{Error, Result};
 use lethe_data::files;
-use lethe_measures::{ClassRateGap, Estimate, Memorisation, Shift};
+use lethe_measures::{Estimate, Memorisation, Shift};
 use serde::{Deserialize, Serialize};
 
-use super::findings::Findings;
-use super::{AgainstReference, Choice, ImageScore, Onset};
+use super::cell::{Cell, CheckpointRow};
+use super::findings::{ControlKind, Findings};
+use super::{Choice, ImageScore, Onset};
 
 /// The content of `diagnosis.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -46,37 +47,6 @@ pub struct Diagnosis {
     pub findings: Findings,
     /// The findings in words, a line for each question.
     pub summary: String,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct CheckpointRow {
-    pub path: String,
-    /// Epochs trained; absent for a foreign checkpoint that does not say.
-    pub epoch: Option<u32>,
-    /// The method's own loss on unseen minus training images.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub loss_gap: Option<LossGap>,
-}
-
-impl CheckpointRow {
-    /// Whether it is the start of a training.
-    pub fn is_untrained(&self) -> bool {
-        self.epoch == Some(0)
-    }
-}
-
-/// The method's own loss, trained head, evaluation mode, batches of one size and number on both sides.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct LossGap {
-    pub train: f64,
-    pub unseen: f64,
-    /// Unseen minus training.
-    pub gap: f64,
-    /// From 8 batches on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub interval: Option<Estimate>,
-    /// Batches a side.
-    pub batches: usize,
 }
 
 /// The two sets of images.
@@ -130,75 +100,6 @@ pub struct Control {
     pub shift: Vec<Option<Shift>>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ControlKind {
-    /// The untrained start of the run.
-    UntrainedStart,
-    /// Fresh weights of the same encoder.
-    FreshEncoder,
-    /// An encoder that the user says never saw the images.
-    Reference,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Cell {
-    /// Index into `checkpoints`.
-    pub checkpoint: usize,
-    pub stage: String,
-    /// On images the encoder was trained on.
-    pub train: Side,
-    /// On images it has not seen.
-    pub unseen: Option<Side>,
-    /// How training images are told from unseen ones; the intervals hold together for all cells.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memorisation: Option<Memorisation>,
-    /// Membership minus that of the control on the same images and views; the intervals hold together for all cells.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub membership_above_control: Option<Estimate>,
-    /// Class dR of the last stage, training less unseen images, with equal counts of every class; beside it the same of two
-    /// halves of the unseen images.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub class_rate_gap: Option<ClassRateGap>,
-    /// Most images have the same features at this stage.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub collapsed: bool,
-    /// k-NN accuracy (20 neighbours) on another data set.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub transfer: Option<f64>,
-    /// Linear CKA of the training images' features with those of the stage before.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cka_stage: Option<f64>,
-    /// Linear CKA of the training images' features with those of the same stage at the checkpoint before: 1 where nothing
-    /// but a rotation and a scale has changed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cka_checkpoint: Option<f64>,
-    /// Mean over batches of view pairs of training images of the squared length of the gradient of the method's loss for
-    /// the stage's parameters (`--gradients`); its level depends on the batch size.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub batch_gradient_norm_squared: Option<f64>,
-    /// Beside an encoder that was not trained on the images (`--reference`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reference: Option<AgainstReference>,
-}
-
-/// The numbers of one stage on one set of images.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Side {
-    /// Measures that need rows only (`coding_rate`, `rankme`, `effective_rank`, `alpha_req`, `uniformity`).
-    pub measures: IndexMap<String, f64>,
-    /// `coding_rate`, `compressed_rate`, `coding_rate_reduction` with classes as groups; empty without labels.
-    pub by_class: IndexMap<String, f64>,
-    /// Measures with the views of an image as a group, and `alignment`, `lidar`.
-    pub by_pair: IndexMap<String, f64>,
-    /// Why a measure is absent, by its name: `alpha_req` of a stage with fewer than 11 directions.
-    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
-    pub skipped: IndexMap<String, String>,
-    /// Accuracy by protocol (`knn-20`, `knn-200`, `linear`), leave-one-out for k-NN on the training side; empty without
-    /// labels.
-    pub accuracy: IndexMap<String, f64>,
-}
-
 impl Diagnosis {
     /// # Errors
     /// When the file is no diagnosis, or speaks of a checkpoint that it does not have.
@@ -219,8 +120,8 @@ impl Diagnosis {
         }
     }
 
-    /// The checkpoint that it keeps without labels: the earliest that is as good within the margin. None where it could not
-    /// choose.
+    /// The checkpoint that it keeps without labels: the earliest that is as good within the margin. None where it could
+    /// not choose.
     pub fn keeps(&self) -> Option<usize> {
         let without_labels = self.choices.iter().filter(|choice| !choice.needs_labels);
         without_labels.filter_map(|choice| choice.earliest.as_ref()).map(|earliest| earliest.checkpoint).next()
@@ -230,6 +131,15 @@ impl Diagnosis {
     pub fn checkpoint_name(&self, checkpoint: usize) -> String {
         let row = &self.checkpoints[checkpoint];
         row.epoch.map_or_else(|| row.path.clone(), |epoch| format!("epoch {epoch}"))
+    }
+
+    /// Whether a trained checkpoint's membership lies above chance, and above the control's where there is a control. The
+    /// untrained start has memorised nothing, whatever its membership is.
+    pub fn is_seen(&self, cell: &Cell) -> bool {
+        let above = |estimate: Estimate, level: f64| estimate.low > level;
+        let chance = cell.memorisation.as_ref().is_some_and(|found| above(found.membership, 0.5));
+        let trained = !self.checkpoints[cell.checkpoint].is_untrained();
+        trained && chance && cell.membership_above_control.is_none_or(|found| above(found, 0.0))
     }
 
     /// The cell of a stage at a checkpoint.

@@ -4,14 +4,18 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
-use lethe_data::error::{Error, Result};
+use lethe_data::error::{At, Error, Result};
 use lethe_data::feature_file::{FeatureBlocks, Side, in_order};
 use ndarray::{ArrayView2, Axis};
 use serde_json::json;
 
-use super::diagnose::{ControlFrom, Diagnosed, Settings, Subject, diagnose as diagnose_features};
-use super::diagnosis::{ControlKind, CopiesFound, Relation};
+use super::diagnose::{ControlFrom, Diagnosed, Settings, Subject, diagnose as diagnose_features, enough};
+use super::diagnosis::{CopiesFound, Relation};
 use super::features::{CheckpointFeatures, Extra, SideFeatures, SideImages, StageFeatures};
+use super::findings::ControlKind;
+
+/// Name of the encoder of a diagnosis from files, which do not say it.
+pub(crate) const FEATURES: &str = "features";
 
 /// Copies that are left out without being asked for: one image of so many.
 const ONE_IN: usize = 100;
@@ -33,8 +37,8 @@ pub struct FromFiles<'a> {
 /// Diagnoses the files in the order of their epochs.
 ///
 /// # Errors
-/// Those of the files, one line that names file and array; files that do not fit together; copies above the bound; those of
-/// [`diagnose`](super::diagnose()).
+/// Those of the files, one line that names file and array; files that do not fit together; copies above the bound;
+/// those of [`diagnose`](super::diagnose()).
 pub fn diagnose(input: &FromFiles) -> Result<Diagnosed> {
     let files = input.features.iter().map(|path| FeatureBlocks::open(path)).collect::<Result<Vec<_>>>()?;
     let files = in_order(files)?;
@@ -48,6 +52,8 @@ pub fn diagnose(input: &FromFiles) -> Result<Diagnosed> {
         control.expect_alike(first)?;
     }
     let (copies, kept) = copies(first, input.allow_overlap)?;
+    let count = kept.as_ref().map_or(first.images(Side::Train), Vec::len);
+    enough(count).at(first.path())?;
     let images = |side: Side| SideImages {
         names: first.names(side).map_or_else(Vec::new, |names| take(names, kept.as_deref())),
         labels: first.labels(side).map(|labels| take(labels, kept.as_deref())),
@@ -65,7 +71,7 @@ pub fn diagnose(input: &FromFiles) -> Result<Diagnosed> {
     let settings: IndexMap<String, serde_json::Value> = [
         ("features", json!(shown(input.features))),
         ("control", json!(input.control.map(|path| path.display().to_string()))),
-        ("images", json!(kept.as_ref().map_or(first.images(Side::Train), Vec::len))),
+        ("images", json!(count)),
         ("views", json!(first.views_per_image())),
         ("eps2", json!(input.settings.eps2)),
         ("margin", json!(input.settings.margin)),
@@ -75,7 +81,7 @@ pub fn diagnose(input: &FromFiles) -> Result<Diagnosed> {
     .map(|(key, value)| (key.to_owned(), value))
     .collect();
     let subject = Subject {
-        encoder: "features".into(),
+        encoder: FEATURES.into(),
         stages: first.stages().to_vec(),
         settings,
         train: images(Side::Train),
@@ -120,7 +126,7 @@ impl CheckpointFeatures for File {
         let side = |side: Side| -> Result<SideFeatures> {
             let (mut views, mut plain) = (self.blocks.views(side, name)?, self.blocks.plain(side, name)?);
             if let Some(kept) = &self.kept {
-                views = views.select(Axis(1), kept);
+                views = views.select(Axis(1), kept).as_standard_layout().into_owned();
                 plain = plain.map(|plain| plain.select(Axis(0), kept));
             }
             Ok(SideFeatures { views, plain })
@@ -140,8 +146,8 @@ fn within(digests: &[String]) -> Vec<usize> {
     digests.iter().map(|digest| counts[digest.as_str()] - 1).collect()
 }
 
-/// Copies between the sides, and the images that are kept; none of either where nothing tells. Both images of a pair leave
-/// both sides, so that image i of one side stays beside image i of the other.
+/// Copies between the sides, and the images that are kept; none of either where nothing tells. Both images of a pair
+/// leave both sides, so that image i of one side stays beside image i of the other.
 fn copies(file: &FeatureBlocks, allow: Option<usize>) -> Result<(Option<CopiesFound>, Option<Vec<usize>>)> {
     let Some(pairs) = pairs(file)? else { return Ok((None, None)) };
     let images = file.images(Side::Train);
@@ -164,8 +170,8 @@ fn copies(file: &FeatureBlocks, allow: Option<usize>) -> Result<(Option<CopiesFo
     Ok((Some(CopiesFound { unseen: images, train: images, left_out }), kept))
 }
 
-/// Training and unseen images with equal digests; without digests, those with equal plain rows at the last stage, where the
-/// rows of a side differ. None where neither is there.
+/// Training and unseen images with equal digests; without digests, those with equal plain rows at the last stage, where
+/// the rows of a side differ. None where neither is there.
 fn pairs(file: &FeatureBlocks) -> Result<Option<Vec<(usize, usize)>>> {
     if let (Some(train), Some(unseen)) = (file.digests(Side::Train), file.digests(Side::Unseen)) {
         return Ok(Some(equal(train, unseen)));

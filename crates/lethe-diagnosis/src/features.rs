@@ -34,7 +34,7 @@ pub struct StageFeatures {
 
 /// The features of one side, float64.
 pub struct SideFeatures {
-    /// Random views, `[q, n, d]` with q >= 2.
+    /// Random views, `[q, n, d]` with q >= 2, row-major.
     pub views: Array3<f64>,
     /// The images as they are, `[n, d]`.
     pub plain: Option<Array2<f64>>,

@@ -10,8 +10,8 @@ use ndarray::{Array1, Array2, ArrayView2, Axis};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use super::diagnose::Told;
 use super::features::{SideImages, StageFeatures};
+use super::stage_distances::StageDistances;
 
 /// Images of a list.
 const LISTED: usize = 16;
@@ -23,8 +23,8 @@ const BLOCK: usize = 512;
 pub struct ImageScore {
     /// As the data set names it.
     pub name: String,
-    /// How far the views lie closer together than those of an average unseen image, over the mean distance between unseen
-    /// images. Where there is a control, its own score is subtracted.
+    /// How far the views lie closer together than those of an average unseen image, over the mean distance between
+    /// unseen images. Where there is a control, its own score is subtracted.
     pub score: f64,
     /// How often the image is in the training set beside this one, where copies were looked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -54,13 +54,13 @@ impl ImageScores {
     /// From the distances of every stage, those of the control where there is one, and the last stage's features.
     pub(crate) fn of(
         stages: &[String],
-        told: &[Told],
-        control: Option<&[Told]>,
+        told: &[StageDistances],
+        control: Option<&[StageDistances]>,
         last: &StageFeatures,
         images: [&SideImages; 2],
     ) -> Self {
         let (train, unseen) = (told[0].distances.train.len(), told[0].distances.unseen.len());
-        let of_stages = |told: &[Told]| told.iter().map(|found| scores(&found.distances)).collect::<Vec<_>>();
+        let of_stages = |told: &[StageDistances]| told.iter().map(|found| scores(&found.distances)).collect::<Vec<_>>();
         let (own, control) = (of_stages(told), control.map(of_stages));
         let neighbours = neighbours(last);
         let row = |i: usize| {
@@ -94,8 +94,8 @@ impl ImageScores {
         [list(&order), random]
     }
 
-    /// Writes `images.csv`: a row for each image with its side, name, score at each stage, the calibrated ones where there
-    /// is a control, the nearest image of the other side, and its copies within its own side.
+    /// Writes `images.csv`: a row for each image with its side, name, score at each stage, the calibrated ones where
+    /// there is a control, the nearest image of the other side, and its copies within its own side.
     ///
     /// # Errors
     /// When the file cannot be written.

@@ -11,8 +11,7 @@ use super::per_image::Right;
 
 /// Measures of rows at stages before the last: they take less than the images' way through the encoder. The last stage,
 /// which decides, takes all that are affordable.
-const EARLY: [&str; 7] =
-    ["coding_rate", "rankme", "effective_rank", "stable_rank", "nesum", "alpha_req", "uniformity"];
+const EARLY: [&str; 7] = ["coding_rate", "rankme", "effective_rank", "stable_rank", "nesum", "alpha_req", "uniformity"];
 
 /// All numbers of a stage, on training images and on unseen ones. `labels` are those of each side.
 pub(crate) fn sides(
@@ -49,14 +48,16 @@ fn measure(features: &SideFeatures, labels: Option<&[u32]>, eps2: f64, last: boo
             }
         }
     };
-    let named = |wanted: &dyn Fn(&Measure) -> bool| MEASURES.iter().filter(|measure| wanted(measure)).collect::<Vec<_>>();
+    let named =
+        |wanted: &dyn Fn(&Measure) -> bool| MEASURES.iter().filter(|measure| wanted(measure)).collect::<Vec<_>>();
     let is_rate = |measure: &Measure| measure.needs == Needs::Groups || measure.name == "coding_rate";
     if let Some(plain) = &features.plain {
         let groups = labels.map_or(Groups::None, Groups::Labels);
         let rows = Rows::new(plain.view(), groups, eps2).map_err(failed)?;
         let of_rows = named(&|measure| measure.needs == Needs::Rows && (last || EARLY.contains(&measure.name)));
         let (of_rows, _) = affordable(&of_rows, plain.nrows(), plain.ncols());
-        let rows = if last { rows.in_one_pass(of_rows.iter().any(|measure| measure.name == "silhouette")) } else { rows };
+        let rows =
+            if last { rows.in_one_pass(of_rows.iter().any(|measure| measure.name == "silhouette")) } else { rows };
         take(&mut side.measures, &rows, &of_rows);
         if labels.is_some() {
             take(&mut side.by_class, &rows, &named(&is_rate));

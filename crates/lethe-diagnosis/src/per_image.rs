@@ -4,16 +4,16 @@ use indexmap::IndexMap;
 use lethe_measures::{class_rate_terms, knn};
 use ndarray::Array3;
 
-use super::CheckpointRow;
-use super::diagnose::Told;
+use super::cell::CheckpointRow;
 use super::features::{SideFeatures, StageFeatures};
+use super::stage_distances::StageDistances;
 
 /// Replicates of the bootstrap over images.
 pub(crate) const REPLICATES: usize = 1999;
 
 pub const MEMORISATION_GAP: &str = "memorisation_gap";
-/// What memorisation opens between training images and unseen ones, by the key of its measure. Every number belongs to a
-/// pair of a training and an unseen image, with the sign that makes memorisation positive.
+/// What memorisation opens between training images and unseen ones, by the key of its measure. Every number belongs to
+/// a pair of a training and an unseen image, with the sign that makes memorisation positive.
 pub(crate) const DIFFERENCES: [&str; 3] = [MEMORISATION_GAP, "coding_rate_reduction", KNN];
 /// Tells a good checkpoint from unseen images, without labels.
 pub const VIEW_RETRIEVAL: &str = "view_retrieval";
@@ -42,7 +42,7 @@ impl PerImage {
     /// The numbers of a stage, where there are unseen images.
     pub(crate) fn of(
         features: &StageFeatures,
-        told: Option<&Told>,
+        told: Option<&StageDistances>,
         labels: [Option<&[u32]>; 2],
         right: &[Right; 2],
         eps2: f64,
@@ -77,8 +77,8 @@ impl PerImage {
     }
 }
 
-/// k-NN answers beside those that were handed over. `labels` are those of the training images and, where their classes are
-/// the same, of the unseen images.
+/// k-NN answers beside those that were handed over. `labels` are those of the training images and, where their classes
+/// are the same, of the unseen images.
 pub(crate) fn right(features: &mut StageFeatures, labels: [Option<&[u32]>; 2]) -> [Right; 2] {
     let [mut train, mut unseen] = std::mem::take(&mut features.extra.right);
     let (Some(bank), Some(known)) = (features.train.plain.as_ref(), labels[0]) else { return [train, unseen] };
@@ -91,7 +91,8 @@ pub(crate) fn right(features: &mut StageFeatures, labels: [Option<&[u32]>; 2]) -
         }
         let asked = features.unseen.as_ref().and_then(|side| side.plain.as_ref()).zip(labels[1]);
         if let Some((asked, asked_labels)) = asked.filter(|_| !unseen.contains_key(name))
-            && let Ok(answers) = knn::against(bank.view(), known, asked.mapv(|value| value as f32).view(), asked_labels, k, TEMPERATURE)
+            && let Ok(answers) =
+                knn::against(bank.view(), known, asked.mapv(|value| value as f32).view(), asked_labels, k, TEMPERATURE)
         {
             unseen.insert(name, answers);
         }
@@ -110,8 +111,8 @@ pub(crate) fn epochs(checkpoints: &[CheckpointRow]) -> Option<Vec<f64>> {
     (epochs.len() > 1 && epochs.is_sorted_by(|a, b| a < b)).then_some(epochs)
 }
 
-/// The numbers `of` every image, `[stages, checkpoints, images]`, of cells with checkpoints outermost; none where a cell
-/// lacks them.
+/// The numbers `of` every image, `[stages, checkpoints, images]`, of cells with checkpoints outermost; none where a
+/// cell lacks them.
 pub(crate) fn stacked<'a>(
     cells: &'a [PerImage],
     checkpoints: usize,

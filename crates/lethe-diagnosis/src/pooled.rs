@@ -98,7 +98,7 @@ fn correlation(
             _ => cell.unseen.as_ref()?.accuracy.get(truth).copied(),
         };
         let accuracy: Option<Vec<f64>> = cells.map(accuracy).collect();
-        if let (Some(curve), Some(accuracy)) = (choice::curve(diagnosis, criterion), accuracy) {
+        if let (Some(curve), Some(accuracy)) = (choice::curve(last, &diagnosis.cells, criterion), accuracy) {
             let curve = &curve[first..];
             runs.extend(std::iter::repeat_n(run as u32, curve.len()));
             scores.extend(curve.iter().map(|&value| better.score(value)));

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 
 /// SSLMem (Wang et al. 2024, arXiv 2401.12233) of a stage; its growth from stage to stage is LayerMem.
 ///
-/// The distance of an image is the root of the mean squared distance between its centred, unit-length views. The authors'
-/// code takes the mean distance of the image and five views, uncentred. The range that the scores are divided by is that
-/// of all images of both sides, so that the two means compare.
+/// The distance of an image is the root of the mean squared distance between its centred, unit-length views. The
+/// authors' code takes the mean distance of the image and five views, uncentred. The range that the scores are divided
+/// by is that of all images of both sides, so that the two means compare.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AgainstReference {
     /// Mean over the training images: above 0 where the encoder holds their views closer than the reference does.

@@ -1,11 +1,11 @@
-//! The findings in words. Every sentence about a finding stands here: the terminal, `diagnosis.json`, the page, `undo` and
-//! the demo show these.
+//! The findings in words. Every sentence about a finding stands here: the terminal, `diagnosis.json`, the page, `undo`
+//! and the demo show these.
 
 use lethe_measures::Estimate;
 
-use super::diagnosis::{ControlKind, Diagnosis};
-use super::findings::{Doubt, Findings, Keep, Memorises, OnsetFinding, Place, Since};
-use super::records::Repaired;
+use super::diagnosis::Diagnosis;
+use super::findings::{ControlKind, Doubt, Findings, Keep, Memorises, OnsetFinding, Place, Since};
+use super::records::{Repaired, StepRow};
 
 /// A question with its answer and what it rests on.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,7 +45,7 @@ fn place(d: &Diagnosis, place: &Place) -> String {
 }
 
 /// `the untrained start`.
-fn control_name(kind: ControlKind) -> &'static str {
+pub(crate) fn control_name(kind: ControlKind) -> &'static str {
     match kind {
         ControlKind::UntrainedStart => "the untrained start",
         ControlKind::FreshEncoder => "an untrained encoder of the same shape",
@@ -57,8 +57,9 @@ fn memorises(d: &Diagnosis, found: &Findings) -> (String, String) {
     let (answer, mut why) = match &found.memorises {
         Memorises::NotMeasured => (
             "Not known",
-            "No unseen images were given. Give some with --unseen, or hold images out with `lethe pretrain --hold-out N`."
-                .to_owned(),
+            "No unseen images were given. Give some with --unseen, or hold images out with `lethe pretrain --hold-out \
+             N`."
+            .to_owned(),
         ),
         Memorises::TooFewImages { images, needed } => (
             "Too few images",
@@ -76,9 +77,9 @@ fn memorises(d: &Diagnosis, found: &Findings) -> (String, String) {
         Memorises::YesOrSidesDiffer { most } => (
             "It memorises, or the two sides differ",
             format!(
-                "{} Nothing says that the two sides are a random split of one set. To decide, use images that were held out at \
-                 random (`lethe pretrain --hold-out N`), pass --random-split if the sides are such a split, or give an encoder \
-                 that never saw the images with --reference.",
+                "{} Nothing says that the two sides are a random split of one set. To decide, use images that were \
+                 held out at random (`lethe pretrain --hold-out N`), pass --random-split if the sides are such a \
+                 split, or give an encoder that never saw the images with --reference.",
                 evidence(d, most)
             ),
         ),
@@ -93,8 +94,8 @@ fn memorises(d: &Diagnosis, found: &Findings) -> (String, String) {
 fn none_seen(d: &Diagnosis, most: &Place) -> String {
     let control = d.control.as_ref().map(|control| format!(" and better than {}", control_name(control.kind)));
     format!(
-        "In no stage are training images told from unseen ones better than by chance{}. The largest AUC is {} in {}; 0.5 is \
-         chance.",
+        "In no stage are training images told from unseen ones better than by chance{}. The largest AUC is {} in {}; \
+         0.5 is chance.",
         control.unwrap_or_default(),
         with_interval(most.membership),
         place(d, most)
@@ -118,7 +119,8 @@ fn evidence(d: &Diagnosis, most: &Place) -> String {
     }
     if let Some(gap) = most.relative_gap {
         text += &format!(
-            " The views of an unseen image lie further apart than those of a training image by {} of the distance between images.",
+            " The views of an unseen image lie further apart than those of a training image by {} of the distance \
+             between images.",
             percent_with_interval(gap)
         );
     }
@@ -133,12 +135,12 @@ fn doubtful(d: &Diagnosis, doubt: &Doubt) -> String {
             with_interval(*membership)
         ),
         Doubt::Shift { stage, auc, p } => format!(
-            "The two sides may differ in kind: plain features of {stage} in an encoder that never saw them tell them apart, with \
-             AUC {auc:.3} (p = {p:.3})."
+            "The two sides may differ in kind: plain features of {stage} in an encoder that never saw them tell them \
+             apart, with AUC {auc:.3} (p = {p:.3})."
         ),
         Doubt::UnseenCloser { checkpoint, stage, membership } => format!(
-            "In {stage} at {} the views of unseen images lie closer together than those of training images (AUC {}): the two \
-             sides differ.",
+            "In {stage} at {} the views of unseen images lie closer together than those of training images, with AUC \
+             {}, so the two sides differ.",
             at(d, *checkpoint),
             with_interval(*membership)
         ),
@@ -224,7 +226,8 @@ fn first_onset(onset: &OnsetFinding) -> String {
     }
 }
 
-fn onset(onset: &OnsetFinding) -> String {
+/// `stage4 after epoch 40 (20 to 60)`.
+pub(crate) fn onset(onset: &OnsetFinding) -> String {
     let Estimate { value, low, high } = onset.epoch;
     match onset.abrupt {
         true => format!("{} after epoch {value:.0} ({low:.0} to {high:.0})", onset.stage),
@@ -246,7 +249,8 @@ fn keep(d: &Diagnosis, found: &Findings) -> (String, String) {
             "A choice needs unseen images, and checkpoints that say their epochs, oldest first.".into(),
         ),
         Keep::Checkpoint { best, earliest, loss, margin, least_margin, spared, stage } => {
-            let mut why = format!("By view retrieval on unseen images {} is the best trained checkpoint.", at(d, *best));
+            let mut why =
+                format!("By view retrieval on unseen images {} is the best trained checkpoint.", at(d, *best));
             if earliest == best {
                 why += &format!(" No earlier one is shown to be at most {} worse.", points(*margin));
             } else {
@@ -257,7 +261,7 @@ fn keep(d: &Diagnosis, found: &Findings) -> (String, String) {
                     points_with_interval(*loss)
                 );
                 if let Some(spared) = spared {
-                    why += &format!(" Its memorisation gap is smaller by {}.", with_interval(*spared));
+                    why += &format!(" {}", gap_spared(*spared));
                 }
             }
             if let Some(least) = least_margin.filter(|_| earliest == best) {
@@ -266,25 +270,76 @@ fn keep(d: &Diagnosis, found: &Findings) -> (String, String) {
             let mut answer = capital(&at(d, *earliest));
             if let Some(stage) = stage {
                 answer += &format!(", {stage}");
-                why += &format!(" {stage} has the best view retrieval there (no interval).");
+                why += &format!(" There, {stage} has the best view retrieval (no interval).");
             }
             (answer, why)
         }
     }
 }
 
+/// What the gap of the earliest checkpoint is beside that of the best.
+fn gap_spared(spared: Estimate) -> String {
+    match spared {
+        Estimate { low, .. } if low > 0.0 => format!("Its memorisation gap is smaller by {}.", with_interval(spared)),
+        Estimate { value, low, high } if high < 0.0 => {
+            let more = Estimate { value: -value, low: -high, high: -low };
+            format!("Its memorisation gap is larger by {}.", with_interval(more))
+        }
+        _ => format!("Its memorisation gap is not measurably smaller: the difference is {}.", with_interval(spared)),
+    }
+}
+
+/// What a repair did and what it cost. `steps` are the lines of its `undo.jsonl`.
+pub fn repair_answers(repaired: &Repaired, steps: &[StepRow]) -> Vec<Answer> {
+    let did = match changed(repaired.changes.membership) {
+        Changed::Fell => "It removed memorisation",
+        Changed::Rose => "It added memorisation",
+        Changed::NotMeasurably => "Nothing that can be measured",
+    };
+    let did = Answer { question: "What did the repair do?", answer: did.into(), why: self::repaired(repaired) };
+    std::iter::once(did).chain(cost(steps)).collect()
+}
+
+fn cost(steps: &[StepRow]) -> Option<Answer> {
+    let last = steps.last().filter(|last| steps.iter().all(|row| row.repair == last.repair))?;
+    Some(Answer {
+        question: "What did it cost?",
+        answer: format!("{:.0} passes", last.passes),
+        why: format!(
+            "The repair ({}) took {} steps and {:.0} s. A pass is one way of a batch forward and backward through the \
+             late stages.",
+            last.repair, last.step, last.seconds
+        ),
+    })
+}
+
+/// How a number moved, by the interval of its change.
+enum Changed {
+    Fell,
+    Rose,
+    NotMeasurably,
+}
+
+fn changed(change: Estimate) -> Changed {
+    match change {
+        Estimate { high, .. } if high < 0.0 => Changed::Fell,
+        Estimate { low, .. } if low > 0.0 => Changed::Rose,
+        _ => Changed::NotMeasurably,
+    }
+}
+
 /// What a repair did, in two sentences: one on memorisation, one on the features' use.
 pub fn repaired(repaired: &Repaired) -> String {
     let changes = &repaired.changes;
-    let memorisation = match changes.membership {
-        Estimate { high, .. } if high < 0.0 => "The repair removed memorisation in the last stage",
-        Estimate { low, .. } if low > 0.0 => "The repair added memorisation in the last stage",
-        _ => "The repair did not measurably change memorisation in the last stage",
+    let memorisation = match changed(changes.membership) {
+        Changed::Fell => "The repair removed memorisation in the last stage",
+        Changed::Rose => "The repair added memorisation in the last stage",
+        Changed::NotMeasurably => "The repair did not measurably change memorisation in the last stage",
     };
-    let retrieval = match changes.view_retrieval {
-        Estimate { high, .. } if high < 0.0 => "View retrieval on unseen images fell",
-        Estimate { low, .. } if low > 0.0 => "View retrieval on unseen images rose",
-        _ => "View retrieval on unseen images did not measurably change",
+    let retrieval = match changed(changes.view_retrieval) {
+        Changed::Fell => "View retrieval on unseen images fell",
+        Changed::Rose => "View retrieval on unseen images rose",
+        Changed::NotMeasurably => "View retrieval on unseen images did not measurably change",
     };
     format!(
         "{memorisation}: AUC {:.3} to {:.3}, a change of {}. {retrieval}: {} to {}, a change of {}.",

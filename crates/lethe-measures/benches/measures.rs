@@ -1,15 +1,16 @@
 //! Every measure of 5,000 x 512 features, k-means, alignment of two encoders and membership rates, the compressed rate
-//! of 2,500 pairs in closed form and by d x d determinants, and k-NN: `cargo bench -p lethe-measures`.
+//! of 2,500 pairs in closed form and by d x d determinants, k-NN, and the numbers of memorisation of 2,000 images a side:
+//! `cargo bench -p lethe-measures`.
 
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use lethe_measures::{
-    Groups, MEASURES, Rows, adjusted_mutual_information, debiased_linear_cka, kmeans, knn, linear_cka, membership,
-    tree_length, unitmem, view_rates,
+    Cell, Groups, MEASURES, Rows, StageViews, adjusted_mutual_information, class_rate_gap, debiased_linear_cka, kmeans,
+    knn, linear_cka, membership, memorisation, shift_test, tree_length, unitmem, view_rates,
 };
 use nalgebra::{Cholesky, DMatrix};
-use ndarray::{Array2, s};
+use ndarray::{Array2, Array3, s};
 
 const ROWS: usize = 5000;
 const COLUMNS: usize = 512;
@@ -118,5 +119,39 @@ fn parts(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, measures, pairs, parts);
+/// One stage of 2,000 images a side in 10 views, and the intervals of 55 cells.
+fn memorisation_of_a_stage(c: &mut Criterion) {
+    let (views, images) = (10, 2000);
+    let mut state = 1u64;
+    let mut uniform = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as f32 / (1u64 << 31) as f32 - 0.5
+    };
+    let [train, unseen] = [0, 1].map(|_| {
+        let places = Array2::from_shape_simple_fn((images, COLUMNS), &mut uniform);
+        Array3::from_shape_fn((views, images, COLUMNS), |(_, i, j)| places[(i, j)] + uniform())
+    });
+    let mut group = c.benchmark_group("memorisation");
+    group.sample_size(10);
+    let stage = StageViews::new(train.view(), unseen.view()).expect("fine views");
+    group.bench_function("centre and distances, 2 x 10 x 2000 x 512", |b| {
+        b.iter(|| StageViews::new(black_box(train.view()), unseen.view()).expect("fine views").distances());
+    });
+    group.bench_function("retrieval, 2 x 10 x 2000 x 512", |b| b.iter(|| black_box(&stage).retrieval(0)));
+    let (distances, retrieval) = (stage.distances(), stage.retrieval(0));
+    let cells = vec![Cell { distances: &distances, retrieval: Some(&retrieval) }; 55];
+    group.bench_function("intervals of 55 cells of 2 x 2000", |b| b.iter(|| memorisation(black_box(&cells), true, 0)));
+    let plain = [0, 1].map(|_| Array2::from_shape_simple_fn((images, 2048), || f64::from(uniform())));
+    group.bench_function("shift test, 2 x 2000 x 2048", |b| {
+        b.iter(|| shift_test(black_box(plain[0].view()), plain[1].view(), 0));
+    });
+    let labels: Vec<u32> = (0..images as u32).map(|i| i % 10).collect();
+    let narrow = plain.each_ref().map(|side| side.slice(s![.., ..COLUMNS]));
+    group.bench_function("class rate gap, 2 x 2000 x 512 of 10 classes", |b| {
+        b.iter(|| class_rate_gap(black_box(narrow), [&labels; 2], 0.5, 1, 0));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, measures, pairs, parts, memorisation_of_a_stage);
 criterion_main!(benches);

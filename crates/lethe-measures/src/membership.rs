@@ -28,8 +28,9 @@ pub struct Membership {
 /// DeLong's placements. Otherwise the two sides are independent.
 ///
 /// The interval is made on the logit scale, the area cut at 1/(2 n1 n2) from 0 and 1, with Student's t: on the plain one
-/// it misses too often where the area is near 0 or 1. Where the scores are all but apart, it reaches down to what n
-/// images that are all apart allow, the root of degree n of 2.5 %.
+/// it misses too often where the area is near 0 or 1. Few images can lack the rare ones that lie on the wrong side, so the
+/// end towards 0.5 has the error of one image more a side that tells nothing. Where the scores are all but apart, that
+/// end is at most as far as n images that are all apart allow, the root of degree n of 2.5 %.
 ///
 /// `O(n log n)` time for n scores, `O(n)` memory.
 ///
@@ -79,8 +80,9 @@ pub(crate) fn check_pairing(first: usize, second: usize, paired: bool) -> Result
 pub(crate) fn areas(cells: &[Placements], paired: bool, family: &Family) -> Vec<Estimate> {
     let terms = sides(cells.iter().map(|cell| [cell.members.clone(), cell.non_members.clone()]));
     let errors = ErrorsOfMeans::of(&blocks(terms, paired), family);
-    let of_cell = |(at, cell): (usize, &Placements)| area(cell, errors.width(at), errors.normal);
-    cells.iter().enumerate().map(of_cell).collect()
+    let reach =
+        |at: usize| Reach { error: errors.error[at], errors: errors.critical[at], normal: errors.normal, paired };
+    cells.iter().enumerate().map(|(at, cell)| area(cell, reach(at))).collect()
 }
 
 /// The areas of cells less those of their controls, on the same images; the intervals hold together.
@@ -106,14 +108,14 @@ pub(crate) fn differences(
         let (a, b, both) = (of_cells[at], of_controls[at], errors.error[at]);
         let correlation =
             if a * b > 0.0 { (0.5 * (a * a + b * b - both * both) / (a * b)).clamp(-1.0, 1.0) } else { 0.0 };
-        let cell = area(cells[at], errors.critical[at] * a, errors.normal);
-        let control = area(controls[at], errors.critical[at] * b, errors.normal);
-        let reach = |up: f64, down: f64| (up * up + down * down - 2.0 * correlation * up * down).max(0.0).sqrt();
+        let reach = |error: f64| Reach { error, errors: errors.critical[at], normal: errors.normal, paired };
+        let (cell, control) = (area(cells[at], reach(a)), area(controls[at], reach(b)));
+        let apart = |up: f64, down: f64| (up * up + down * down - 2.0 * correlation * up * down).max(0.0).sqrt();
         let value = cell.value - control.value;
         Estimate {
             value,
-            low: value - reach(cell.value - cell.low, control.high - control.value),
-            high: value + reach(cell.high - cell.value, control.value - control.low),
+            low: value - apart(cell.value - cell.low, control.high - control.value),
+            high: value + apart(cell.high - cell.value, control.value - control.low),
         }
         .within(-1.0, 1.0)
     };
@@ -134,25 +136,39 @@ pub(crate) fn sides(rows: impl ExactSizeIterator<Item = [Vec<f64>; 2]>) -> [Arra
     })
 }
 
-/// An area give or take `width`, on the logit scale; `reach` says of how many standard errors of a normal mean.
-fn area(placements: &Placements, width: f64, reach: f64) -> Estimate {
+/// What the interval of an area is made of.
+#[derive(Clone, Copy)]
+struct Reach {
+    /// The standard error of the area.
+    error: f64,
+    /// How many of them the interval reaches.
+    errors: f64,
+    /// The same of a normal mean.
+    normal: f64,
+    paired: bool,
+}
+
+/// An area with its interval on the logit scale.
+fn area(placements: &Placements, reach: Reach) -> Estimate {
     let value = placements.auc();
-    let (m, n) = (placements.members.len(), placements.non_members.len());
-    let cut = 0.5 / (m as f64 * n as f64);
+    let (m, n) = (placements.members.len() as f64, placements.non_members.len() as f64);
+    let cut = 0.5 / (m * n);
     let clipped = value.clamp(cut, 1.0 - cut);
     let logit = (clipped / (1.0 - clipped)).ln();
-    let width = width / (clipped * (1.0 - clipped));
-    let area_of = |logit: f64| 1.0 / (1.0 + (-logit).exp());
-    let mut found = Estimate { value, low: area_of(logit - width).min(value), high: area_of(logit + width).max(value) };
-    // An overlap of this share of the images leaves a sample of the smaller side without any as often as the interval
-    // may miss.
-    let fewest = m.min(n) as f64;
-    let overlap = 1.0 - normal_tail(reach).powf(1.0 / fewest);
-    if 1.0 - value < 1.0 / fewest {
-        found.low = found.low.min(1.0 - overlap);
+    let width = |error: f64| reach.errors * error / (clipped * (1.0 - clipped));
+    let of_logit = |logit: f64| 1.0 / (1.0 + (-logit).exp());
+    let from_chance = value - 0.5;
+    let one_more = if reach.paired { 2.0 / n } else { 1.0_f64.hypot(m / n) / m };
+    let towards_chance = of_logit(logit - from_chance.signum() * width(reach.error.hypot(from_chance * one_more)));
+    let away = of_logit(logit + from_chance.signum() * width(reach.error));
+    // An overlap of this share of the images leaves a sample of the smaller side without any as often as an end may miss.
+    let fewest = m.min(n);
+    let apart = normal_tail(reach.normal).powf(1.0 / fewest);
+    if from_chance < 0.0 {
+        let high = if value < 1.0 / fewest { towards_chance.min(1.0 - apart) } else { towards_chance };
+        Estimate { value, low: away.min(value), high: high.max(value) }
+    } else {
+        let low = if 1.0 - value < 1.0 / fewest { towards_chance.max(apart) } else { towards_chance };
+        Estimate { value, low: low.min(value), high: away.max(value) }
     }
-    if value < 1.0 / fewest {
-        found.high = found.high.max(overlap);
-    }
-    found
 }

@@ -5,8 +5,8 @@ use ndarray::Array2;
 use crate::error::{MeasureError, Result};
 use crate::errors_of_means::{ErrorsOfMeans, blocks};
 use crate::estimate::Estimate;
-use crate::memorisation::{placements, relative_terms};
 use crate::membership::{check_pairing, differences};
+use crate::memorisation::{placements, relative_terms};
 use crate::resampling::Family;
 use crate::view_distances::ViewDistances;
 

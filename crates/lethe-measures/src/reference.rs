@@ -25,29 +25,107 @@ pub struct Function {
 /// What has no row in [`MEASURES`].
 pub const FUNCTIONS: &[Function] = &[
     Function {
-        name: "memorisation_gap",
-        title: "Memorisation gap",
-        formula: "alignment distance of unseen images minus that of training images; the intervals are a \
-                  studentised bootstrap over images and hold together for all stages and checkpoints",
-        paper: "Lethe's own, after Wang et al. 2024, arXiv 2401.12233, which compares two encoders",
-        takes: "training and unseen images",
-        cost: "passes over the images",
-        variant: "image i of both sides goes through the same draws of the augmentation, none of them a draw of the \
-                  training; the distances are means of 4 pairs of views an image (`--draws`)",
-        fails: "shows a gap too where the two sets of images differ in more than training",
-    },
-    Function {
         name: "membership",
         title: "Membership AUC",
-        formula: "chance that a training image scores higher than an unseen one, the score being how near its two \
-                  views lie (in the mean of 4 pairs); 0.5 is guessing",
-        paper: "Hanley and McNeil 1982; interval: DeLong et al. 1988; true positives at 1 % false positives: \
-                Carlini et al. 2022, arXiv 2112.03570",
+        formula: "chance that a training image scores above an unseen one, the score being -D_i; D_i is the mean of \
+                  ||u - u'||^2 over all pairs of views of image i, u their features around the mean of all images of \
+                  both sides, scaled to unit length; 0.5 is guessing",
+        paper: "Hanley and McNeil 1982; interval: DeLong et al. 1988",
+        takes: "2 views or more of training and of unseen images, or any score of each",
+        cost: "n q d, n ln n",
+        variant: "every image counts once in the mean; a row below 1e-6 of its length is zero; the interval is made on the \
+                  logit scale with Student's t; sides of the same draws are taken together image by image; the end \
+                  towards 0.5 has the error of one image more a side that tells nothing; intervals hold together for all \
+                  stages and checkpoints (multiplier bootstrap, largest of all studentised errors)",
+        fails: "takes any difference of the two sides for membership; a stronger attack may tell more; knows the spread of \
+                images, not of seeds; below 50 images a side an interval may miss more often than it says",
+    },
+    Function {
+        name: "membership_above_control",
+        title: "Membership above the control",
+        formula: "membership AUC less that of the same stage of an encoder that did not see the images",
+        paper: "DeLong et al. 1988, for correlated curves; ends: Zou and Donner 2008",
+        takes: "the same images and draws through both encoders",
+        cost: "n ln n",
+        variant: "the intervals hold together for all stages and checkpoints",
+        fails: "a trained encoder can answer a difference of the sides that an untrained one does not",
+    },
+    Function {
+        name: "true_positives",
+        title: "True positives",
+        formula: "share of training images above the lowest threshold that at most 1 % of unseen images reach; 10 % below \
+                  1,000 unseen images; none below 100",
+        paper: "Carlini et al. 2022, arXiv 2112.03570; interval: Wilson 1927 for the share, order statistics for the \
+                threshold, put together as in Zou and Donner 2008",
         takes: "training and unseen images, or any score of each",
         cost: "n ln n",
-        variant: "the interval is of each stage and checkpoint by itself, and knows one encoder, not the spread of \
-                  seeds; false positives: unseen images taken for training images",
-        fails: "a stronger attack may tell more; as the gap, it takes any difference of the two sets for membership",
+        variant: "the intervals hold together by Bonferroni's inequality",
+        fails: "as membership; wide where few unseen images lie above the threshold",
+    },
+    Function {
+        name: "memorisation_gap",
+        title: "Memorisation gap",
+        formula: "mean D_i of unseen images less that of training images, D_i as for membership",
+        paper: "Lethe's own, after Wang et al. 2024, arXiv 2401.12233, which compares two encoders",
+        takes: "2 views or more of training and of unseen images",
+        cost: "n q d",
+        variant: "intervals as for membership, on the plain scale",
+        fails: "as membership; closes as well when training images are fitted worse: look at d_train",
+    },
+    Function {
+        name: "relative_gap",
+        title: "Relative gap",
+        formula: "memorisation gap over B, the mean of ||u - u'||^2 between views of different unseen images",
+        paper: "Lethe's own",
+        takes: "2 views or more of training and of unseen images",
+        cost: "n q d",
+        variant: "interval by the delta method, from what each image adds to the gap and to B",
+        fails: "as the gap",
+    },
+    Function {
+        name: "d_train",
+        title: "The parts of the gap",
+        formula: "d_train and d_unseen: mean D_i of the two sides; d_between: B",
+        paper: "Lethe's own",
+        takes: "2 views or more of training and of unseen images",
+        cost: "n q d",
+        variant: "a gap that closes by generalising lowers d_unseen, one that closes by a worse fit raises d_train",
+        fails: "depend on the augmentation",
+    },
+    Function {
+        name: "retrieval_gap",
+        title: "Retrieval gap",
+        formula: "share of training images whose other view is the nearest of all images of their side, by cosine, less \
+                  the share of unseen images; over all ordered pairs of views",
+        paper: "Lethe's own; retrieval: Wu et al. 2018, arXiv 1805.01978",
+        takes: "2 views or more of training and of unseen images",
+        cost: "q^2 n^2 d",
+        variant: "galleries of the same size on both sides, by a keyed subset of the larger one; the interval holds the \
+                  gallery to be given",
+        fails: "0 where all images are found on both sides; depends on the size of the gallery",
+    },
+    Function {
+        name: "class_rate_gap",
+        title: "Class rate gap",
+        formula: "dR by class of training images less that of unseen ones, the mean over half-samples of both sides",
+        paper: "dR: Yu et al. 2020, arXiv 2006.08558; as a sign of over-fitting: Qiang et al. 2024, arXiv 2410.00772; \
+                half-samples: McCarthy 1969",
+        takes: "labels; as they are, images of both sides",
+        cost: "80 n d min(n, d)",
+        variant: "the same even number of images of every class on both sides, cut in halves without replacement 20 times; \
+                  beside it the placebo, two halves of the unseen side",
+        fails: "its placebo is wide: few images say little; differs with eps2, n and d",
+    },
+    Function {
+        name: "shift_test",
+        title: "Shift test",
+        formula: "AUC with which Fisher's discriminant with a ridge tells held-out images of the two sides apart (5 folds), \
+                  and its p by 199 relabellings",
+        paper: "Lopez-Paz and Oquab 2017, arXiv 1610.06545; Kim et al. 2021, arXiv 1602.02210",
+        takes: "as they are, images of both sides; best in the control and in early stages",
+        cost: "n d min(n, d)",
+        variant: "the ridge is the mean square of a row's length around the mean",
+        fails: "sees a difference of means only; with many images any difference, however small",
     },
     Function {
         name: "class_rate_terms",

@@ -13,7 +13,7 @@ use crate::random::Draws;
 /// Share of intervals, or of families of them, that miss what they should hold.
 pub(crate) const MISSES: f64 = 0.05;
 /// Draws of the largest error of a family.
-const FAMILY_DRAWS: usize = 4999;
+const FAMILY_DRAWS: usize = 1999;
 /// Added to the diagonal of a correlation matrix, which rounding can leave with an eigenvalue below 0.
 const JITTER: f64 = 1e-9;
 

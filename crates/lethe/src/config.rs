@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind};
 
 use crate::data::Dataset;
+use crate::data::held_out::HeldOut;
 use crate::encoders::{self, EncoderSpec, Part, Pool, Stem};
 use crate::error::{At, Error, Result};
 use crate::{files, methods, progress};
@@ -55,6 +56,9 @@ pub struct RunConfig {
     pub save_every: u32,
     /// Share of the images that may be unreadable before the run stops.
     pub bad_budget: f64,
+    /// Images of `data` that are drawn by the seed and not trained on; the run folder's `held_out.json` names them.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub hold_out: usize,
     /// A step of UMM in place of every so manieth one, 0 for none, once so many epochs are over.
     #[serde(default)]
     pub umm_every: u32,
@@ -87,6 +91,11 @@ impl Precision {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn is_zero(share: &f64) -> bool {
     *share == 0.0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_none(images: &usize) -> bool {
+    *images == 0
 }
 
 /// Images looked at to find their size.
@@ -153,7 +162,11 @@ impl RunConfig {
         config.check()?;
         config.check_batch(dataset.len())?;
         device(&config.device)?;
-        method.prepare(dataset.as_ref(), config.batch_size)?;
+        let trained_on = match config.hold_out {
+            0 => dataset,
+            n => HeldOut::draw(&config.data, dataset.as_ref(), n, config.seed).split(&config.data, dataset)?.training,
+        };
+        method.prepare(trained_on.as_ref(), config.batch_size)?;
         config.method_settings = method.settings();
         Ok(config)
     }
@@ -198,9 +211,18 @@ impl RunConfig {
         encoders::check_size(self.encoder_spec().build()?.as_ref(), self.image_size)
     }
 
-    fn check_batch(&self, images: usize) -> Result<()> {
-        if self.batch_size <= images {
+    /// # Errors
+    /// When `images`, less those held out, do not fill a batch.
+    pub fn check_batch(&self, images: usize) -> Result<()> {
+        let (batch_size, hold_out) = (self.batch_size, self.hold_out);
+        if batch_size.checked_add(hold_out).is_some_and(|needed| needed <= images) {
             return Ok(());
+        }
+        if batch_size <= images {
+            let left = images.saturating_sub(hold_out);
+            let what =
+                format!("hold_out {hold_out}: of {images} images {left} are left, fewer than a batch of {batch_size}");
+            return Err(Error::usage(what).hint(format!("--hold-out {} or less", images - batch_size)));
         }
         let what = format!("batch_size {} is larger than the data set ({images} images)", self.batch_size);
         let hint = if images < 2 { "name more images".into() } else { format!("--batch-size {images}") };

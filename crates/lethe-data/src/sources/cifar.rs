@@ -141,10 +141,8 @@ fn is_bin(path: &Path) -> bool {
 /// `data_batch_*.bin` or `train.bin`, sorted.
 fn training_files(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let mut files: Vec<PathBuf> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| is_training(path))
-        .collect();
+    let mut files: Vec<PathBuf> =
+        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| is_training(path)).collect();
     files.sort();
     files
 }

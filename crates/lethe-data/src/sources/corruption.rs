@@ -7,7 +7,7 @@ use image::RgbImage;
 use rand_distr::{Distribution, Poisson, StandardNormal};
 
 use super::spec::Settings;
-use super::{Dataset, Fault};
+use super::{Dataset, Encoding, Fault};
 use crate::error::{Error, Result};
 use crate::rng::{self, Purpose};
 
@@ -217,6 +217,10 @@ impl Dataset for Corrupted {
 
     fn name(&self, i: usize) -> String {
         self.whole.name(i)
+    }
+
+    fn encoding(&self, i: usize) -> Option<Encoding> {
+        self.whole.encoding(i)
     }
 
     fn labels(&self) -> Option<&[u32]> {

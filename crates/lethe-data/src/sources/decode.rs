@@ -14,6 +14,11 @@ const MAX_FILE: u64 = 256 << 20;
 /// Reads and decodes a JPEG, PNG, WebP or BMP file. Grey becomes RGB; alpha is dropped and EXIF orientation is not
 /// applied, as torchvision's `ImageFolder` does.
 pub(super) fn read_image(path: &Path) -> Result<RgbImage, String> {
+    decode(&read(path)?)
+}
+
+/// The bytes of a file that is not too large for an image.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
     let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
     let size = file.metadata().map_err(|error| error.to_string())?.len();
     if size > MAX_FILE {
@@ -21,7 +26,7 @@ pub(super) fn read_image(path: &Path) -> Result<RgbImage, String> {
     }
     let mut bytes = Vec::with_capacity(size as usize + 1);
     file.take(MAX_FILE).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    decode(&bytes)
+    Ok(bytes)
 }
 
 /// The image in `bytes`, whose format is told by content.

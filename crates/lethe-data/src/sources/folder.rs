@@ -6,7 +6,7 @@ use std::sync::Arc;
 use image::RgbImage;
 use walkdir::WalkDir;
 
-use super::{Dataset, Fault, Source, decode};
+use super::{Dataset, Encoding, Fault, Source, decode};
 use crate::error::{Error, Result};
 
 pub(super) const SOURCE: Source = Source {
@@ -131,8 +131,8 @@ impl Dataset for Folder {
         self.paths[i].to_string_lossy().into_owned()
     }
 
-    fn mark(&self, i: usize) -> Option<u64> {
-        Some(self.paths[i].metadata().ok()?.len())
+    fn encoding(&self, i: usize) -> Option<Encoding> {
+        Encoding::of_file(&decode::read(&self.paths[i]).ok()?)
     }
 
     fn labels(&self) -> Option<&[u32]> {

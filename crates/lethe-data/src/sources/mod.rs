@@ -3,15 +3,17 @@
 pub mod catalog;
 pub mod cifar;
 pub mod corruption;
+pub mod dead_leaves;
 mod decode;
+mod encoding;
 pub mod folder;
+pub mod held_out;
 pub mod overlap;
 pub mod shapes;
 mod spec;
 mod split;
 mod subset;
 
-use std::hash::{Hash, Hasher};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,8 +21,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
+pub use encoding::Encoding;
 pub use split::is_random_split;
-pub use subset::{part, sample};
+pub use subset::{choose, part, sample, without};
 
 /// Images by index, with or without labels.
 pub trait Dataset: Send + Sync {
@@ -36,11 +39,10 @@ pub trait Dataset: Send + Sync {
     /// The file of image `i`, or its place in a file or generator: `shapes/17`.
     fn name(&self, i: usize) -> String;
 
-    /// The same number for the same image, quick to get: of a file its length, else a hash of the pixels. None of a broken one.
-    fn mark(&self, i: usize) -> Option<u64> {
-        let mut hasher = std::hash::DefaultHasher::new();
-        self.image(i).ok()?.as_raw().hash(&mut hasher);
-        Some(hasher.finish())
+    /// How image `i` is stored, of a file by its head. None of a broken one.
+    fn encoding(&self, i: usize) -> Option<Encoding> {
+        let (width, height) = self.image(i).ok()?.dimensions();
+        Some(Encoding { format: "pixels".into(), width, height, jpeg_quality: None })
     }
 
     /// One label an image, an index into [`Dataset::classes`].
@@ -72,39 +74,48 @@ pub struct Source {
 }
 
 /// Every kind of data, the first that recognises a specification opens it.
-pub const SOURCES: &[Source] = &[shapes::SOURCE, cifar::SOURCE, folder::SOURCE];
+pub const SOURCES: &[Source] = &[shapes::SOURCE, dead_leaves::SOURCE, cifar::SOURCE, folder::SOURCE, held_out::SOURCE];
 
-/// What may be the name of a folder too.
-const GENERATED: &str = shapes::SOURCE.kind;
+/// Generated images; the kind may be the name of a folder too.
+const GENERATED: [Source; 2] = [shapes::SOURCE, dead_leaves::SOURCE];
 
-/// Opens `shapes`, `shapes:n=2000,spurious=0.9`, a folder of images, CIFAR binaries.
+fn names_generated(spec: &str) -> bool {
+    GENERATED.iter().any(|source| source.kind == spec)
+}
+
+/// Opens `shapes`, `shapes:n=2000,spurious=0.9`, `dead-leaves`, a folder of images, CIFAR binaries.
 ///
 /// Any of them may end in `@n=5000,skip=0,seed=0`: images `skip..skip + n` of a permutation drawn from `seed`, so that
 /// different ranges under one seed share no image. Without `n` it is all that is left. With
-/// `corrupt=gaussian-noise,severity=3` they are corrupted, with noise drawn from the same `seed`.
+/// `corrupt=gaussian-noise,severity=3` they are corrupted, with noise drawn from the same `seed`. `part=training` takes
+/// the images that a `held_out.json` did not hold out.
 pub fn open(spec: &str) -> Result<Arc<dyn Dataset>> {
     if let Some((whole, subset)) = spec.rsplit_once('@')
         && subset.contains('=')
         && !Path::new(spec).exists()
     {
         let shown = format!("@{subset}");
-        let settings = spec::Settings::parse(&shown, subset, &["n", "skip", "seed", "corrupt", "severity"])?;
-        let whole = corruption::wrap(open_whole(whole)?, &shown, &settings)?;
+        let settings = spec::Settings::parse(&shown, subset, &["part", "n", "skip", "seed", "corrupt", "severity"])?;
+        let whole = match settings.get::<String>("part", "training")? {
+            None => open_whole(whole)?,
+            Some(part) => held_out::open_part(whole, &shown, &part)?,
+        };
+        let whole = corruption::wrap(whole, &shown, &settings)?;
         return Ok(Arc::new(subset::Subset::parse(whole, &shown, &settings)?));
     }
     open_whole(spec)
 }
 
-/// The same images whatever folder one is in: the path of files made absolute, and `shapes` spelt so that no folder of that
-/// name is meant.
+/// The same images whatever folder one is in: the path of files made absolute, and the name of generated images spelt so
+/// that no folder of that name is meant.
 pub fn absolute(spec: &str) -> String {
     let path = if Path::new(spec).exists() { spec } else { spec.rsplit_once('@').map_or(spec, |(whole, _)| whole) };
     let rest = &spec[path.len()..];
-    if path == GENERATED {
+    if names_generated(path) {
         return format!("{path}:{rest}");
     }
     match std::path::absolute(path) {
-        Ok(whole) if Path::new(path).exists() && !(shapes::SOURCE.recognises)(path) => {
+        Ok(whole) if Path::new(path).exists() && !GENERATED.iter().any(|source| (source.recognises)(path)) => {
             format!("{}{rest}", whole.display())
         }
         _ => spec.to_owned(),
@@ -112,7 +123,7 @@ pub fn absolute(spec: &str) -> String {
 }
 
 fn open_whole(spec: &str) -> Result<Arc<dyn Dataset>> {
-    if spec == GENERATED && Path::new(spec).is_dir() {
+    if names_generated(spec) && Path::new(spec).is_dir() {
         return Err(Error::usage(format!("{spec}: names both the generated images and a folder here"))
             .hint(format!("./{spec} for the folder, {spec}: for the generated images")));
     }

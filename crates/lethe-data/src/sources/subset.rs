@@ -7,7 +7,7 @@ use image::RgbImage;
 use rand::seq::SliceRandom;
 
 use super::spec::Settings;
-use super::{Dataset, Fault};
+use super::{Dataset, Encoding, Fault};
 use crate::error::{Error, Result};
 use crate::rng::{self, Purpose};
 
@@ -41,10 +41,29 @@ impl Subset {
     fn take(whole: Arc<dyn Dataset>, range: Range<usize>, seed: u64) -> Self {
         let mut order: Vec<usize> = (0..whole.len()).collect();
         order.shuffle(&mut rng::once(seed, Purpose::Sample));
-        let indices = order[range].to_vec();
+        Self::choose(whole, order[range].to_vec())
+    }
+
+    fn choose(whole: Arc<dyn Dataset>, indices: Vec<usize>) -> Self {
         let labels = whole.labels().map(|labels| indices.iter().map(|&i| labels[i]).collect());
         Self { whole, indices, labels }
     }
+}
+
+/// The images `indices`, which the data set has, in that order.
+pub fn choose(whole: Arc<dyn Dataset>, indices: Vec<usize>) -> Arc<dyn Dataset> {
+    Arc::new(Subset::choose(whole, indices))
+}
+
+/// All but the images `left_out`, in order.
+pub fn without(whole: Arc<dyn Dataset>, left_out: &[usize]) -> Arc<dyn Dataset> {
+    if left_out.is_empty() {
+        return whole;
+    }
+    let mut kept = vec![true; whole.len()];
+    left_out.iter().for_each(|&i| kept[i] = false);
+    let indices = (0..whole.len()).filter(|&i| kept[i]).collect();
+    choose(whole, indices)
 }
 
 /// `n` images drawn from `seed`; all of them, in order, where there are no more.
@@ -71,8 +90,8 @@ impl Dataset for Subset {
         self.whole.name(self.indices[i])
     }
 
-    fn mark(&self, i: usize) -> Option<u64> {
-        self.whole.mark(self.indices[i])
+    fn encoding(&self, i: usize) -> Option<Encoding> {
+        self.whole.encoding(self.indices[i])
     }
 
     fn labels(&self) -> Option<&[u32]> {

@@ -10,7 +10,7 @@ pub struct Normalize {
 }
 
 /// The names that `--normalize` takes. ImageNet's are torchvision's, the small sets' solo-learn's, Tiny
-/// ImageNet's those of W-MSE's authors, those of `shapes` are measured on the default 2,000 images.
+/// ImageNet's those of W-MSE's authors, those of `shapes` and `dead-leaves` are measured on the default 2,000 images.
 pub const NORMALIZATIONS: &[(&str, Normalize)] = &[
     ("cifar10", Normalize { mean: [0.4914, 0.4822, 0.4465], std: [0.2470, 0.2435, 0.2616] }),
     ("cifar100", Normalize { mean: [0.5071, 0.4865, 0.4409], std: [0.2673, 0.2564, 0.2762] }),
@@ -18,6 +18,7 @@ pub const NORMALIZATIONS: &[(&str, Normalize)] = &[
     ("tiny-imagenet", Normalize { mean: [0.480, 0.448, 0.398], std: [0.277, 0.269, 0.282] }),
     ("imagenet", Normalize { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }),
     ("shapes", Normalize { mean: [0.385, 0.369, 0.368], std: [0.193, 0.167, 0.186] }),
+    ("dead-leaves", Normalize { mean: [0.496, 0.497, 0.497], std: [0.183, 0.183, 0.184] }),
     ("none", Normalize { mean: [0.0; 3], std: [1.0; 3] }),
 ];
 

@@ -8,7 +8,6 @@ use lethe_measures::Estimate;
 
 use super::{print, table, to_json};
 use crate::feature_files::{self, FromFiles};
-use crate::findings::is_seen;
 use crate::{Cell, Diagnosed, Diagnosis, Pooled, Relation, Side, report, words};
 
 pub const DIAGNOSIS: &str = "diagnosis.json";
@@ -190,7 +189,15 @@ pub fn show(diagnosis: &Diagnosis, page: &Path, json: bool) -> Result<()> {
 /// A line for each stage and checkpoint, stages outermost: how a stage changes is read downwards.
 fn numbers(diagnosis: &Diagnosis) -> String {
     let header = [
-        "stage", "checkpoint", "membership AUC", "above control", "relative gap", "seen", "knn-20", "unseen", "linear",
+        "stage",
+        "checkpoint",
+        "membership AUC",
+        "above control",
+        "relative gap",
+        "seen",
+        "knn-20",
+        "unseen",
+        "linear",
         "unseen",
     ];
     let mut table = table(&header);
@@ -204,7 +211,11 @@ fn numbers(diagnosis: &Diagnosis) -> String {
 
 fn row(diagnosis: &Diagnosis, cell: &Cell) -> Vec<String> {
     let found = cell.memorisation.as_ref();
-    let seen = if is_seen(cell) { "yes" } else { "no" };
+    let seen = match diagnosis.is_seen(cell) {
+        true => "yes",
+        false if diagnosis.checkpoints[cell.checkpoint].is_untrained() => "untrained",
+        false => "no",
+    };
     let mut row = vec![
         cell.stage.clone(),
         diagnosis.checkpoint_name(cell.checkpoint),

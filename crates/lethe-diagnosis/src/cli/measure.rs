@@ -23,9 +23,9 @@ use super::{print, print_json, table};
   lethe measure train-views.npy --against unseen-views.npy
 
 A file is .npy, .npz or safetensors. Every 2-D float array [n, d] is measured, a row an image; a 1-D integer array `labels` \
-gives the classes. Coding rates are in nats, of rows scaled to unit length; compare them, and LiDAR, only at equal eps2, \
-rows and columns. All rows are measured, never a sample of them. Measures that would take long are left out with the \
-reason, decided by rows and columns alone; --costly takes all, --only NAME takes the named ones.
+gives the classes. Coding rates are in nats, of rows scaled to unit length; compare them, and LiDAR, only at equal \
+eps2, rows and columns. All rows are measured, never a sample of them. Measures that would take long are left out with \
+the reason, decided by rows and columns alone; --costly takes all, --only NAME takes the named ones.
 
 With --against both files hold random views [q, n, d] of n images: the AUC of telling the first file's images from the \
 second's, the gap and its parts, each with a 95 % interval.")]
@@ -80,7 +80,7 @@ struct Report<'a> {
 #[serde(untagged)]
 enum Content {
     /// The matrix of an `.npy`, or of the array that `--key` chose.
-    One(Measured),
+    One(Box<Measured>),
     /// The matrices of a file that names them.
     Named { tensors: IndexMap<String, Measured> },
 }
@@ -187,7 +187,10 @@ fn against(args: &Args, train: &Path, unseen: &Path) -> Result<()> {
     add("d_unseen", Some(numbers.d_unseen));
     add("d_between", Some(numbers.d_between));
     add("retrieval_gap", numbers.retrieval_gap);
-    print(&format!("{} views of {} training and {} unseen images, {} columns", found.views, images[0], images[1], found.d))?;
+    print(&format!(
+        "{} views of {} training and {} unseen images, {} columns",
+        found.views, images[0], images[1], found.d
+    ))?;
     print(&shown.to_string())?;
     if let Some(doubt) = &found.doubt {
         print(&format!("Too few images: {doubt}."))?;
@@ -224,7 +227,7 @@ fn of_file(args: &Args, file: &Path) -> Result<()> {
     }
     let content = match measured.len() {
         1 if args.key.is_some() || measured.contains_key("") => {
-            Content::One(measured.swap_remove_index(0).expect("one").1)
+            Content::One(Box::new(measured.swap_remove_index(0).expect("one").1))
         }
         _ => Content::Named { tensors: measured },
     };
@@ -242,13 +245,12 @@ fn asked(args: &Args, groups: Groups) -> Result<Vec<&'static Measure>> {
     }
     let asked: Vec<&Measure> = MEASURES.iter().filter(|measure| names.contains(&measure.name)).collect();
     match asked.iter().find(|measure| !measure.needs.met_by(groups)) {
-        Some(measure) => Err(Error::usage(format!("--only {}: it needs {}", measure.name, measure.needs.shown())).hint(
-            match measure.needs {
+        Some(measure) => Err(Error::usage(format!("--only {}: it needs {}", measure.name, measure.needs.shown()))
+            .hint(match measure.needs {
                 Needs::Views(2) => "--pairs",
                 Needs::Views(_) => "`lethe diagnose --features` takes files with more views",
                 _ => "--labels L.npy, or --pairs",
-            },
-        )),
+            })),
         None => Ok(asked),
     }
 }
@@ -263,11 +265,8 @@ fn measure(
 ) -> std::result::Result<Measured, MeasureError> {
     let mut rows = Rows::new(matrix.view(), groups, args.eps2.unwrap_or(EPS2))?;
     let (n, d) = matrix.dim();
-    let (taken, left) = if args.costly || args.only.is_some() {
-        (asked.to_vec(), Vec::new())
-    } else {
-        affordable(asked, n, d)
-    };
+    let (taken, left) =
+        if args.costly || args.only.is_some() { (asked.to_vec(), Vec::new()) } else { affordable(asked, n, d) };
     let names: Vec<&str> = taken.iter().map(|measure| measure.name).collect();
     rows = rows.in_one_pass(names.contains(&"silhouette"));
     let Copies { copied, nearly, .. } = measures::copies(matrix.view())?;
@@ -284,7 +283,9 @@ fn measure(
     for measure in asked {
         let seconds = left.iter().find(|(left, _)| left.name == measure.name).map(|(_, seconds)| *seconds);
         let value = match seconds {
-            Some(seconds) => Err(format!("{n} rows of {d} take about {seconds:.0} s; --only {} takes it", measure.name)),
+            Some(seconds) => {
+                Err(format!("{n} rows of {d} take about {seconds:.0} s; --only {} takes it", measure.name))
+            }
             None => (measure.of)(&rows).map_err(|error| error.to_string()),
         };
         progress.advance(1);
@@ -340,8 +341,8 @@ fn print_table(eps2: f64, file: &Path, groups: Option<&str>, measured: &IndexMap
         let (copied, nearly) = (measured.copied_rows, measured.nearly_copied_rows);
         if copied + nearly > 0 {
             progress::say(&format!(
-                "warning: {copied} rows{of} are copies of another row and {nearly} are nearly so; two_nn and idest leave them out, \
-                 all other measures count them"
+                "warning: {copied} rows{of} are copies of another row and {nearly} are nearly so; two_nn and idest \
+                 leave them out, all other measures count them"
             ));
         }
         for (name, reason) in &measured.skipped {

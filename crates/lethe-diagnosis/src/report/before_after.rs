@@ -9,7 +9,7 @@ use super::{BeforeAfter, BeforeAfterRow, Better};
 pub(super) fn table(before_after: &BeforeAfter) -> Markup {
     html! {
         p {
-            "The same encoder before and after undoing, on the same images."
+            "These are the numbers of one encoder before and after the repair, on the same images."
             @if before_after.rows.iter().any(|row| row.change.is_some()) { " In brackets 95\u{a0}% intervals of the change." }
         }
         div.scroll tabindex="0" role="region" aria-label="Before and after" { table.compare {

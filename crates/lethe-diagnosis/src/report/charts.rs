@@ -5,9 +5,12 @@ use lethe_measures::Estimate;
 
 use super::definitions::{Group, definition, place, reading};
 use super::plots::{Axis, LineChart, Series, Span};
-use crate::diagnosis::{Cell, Diagnosis, Side};
+use crate::Memorisation;
+use crate::cell::{Cell, Side};
+use crate::diagnosis::Diagnosis;
+use crate::findings::{OnsetFinding, Since};
 use crate::per_image::MEMORISATION_GAP;
-use crate::{Memorisation, Onset};
+use crate::words;
 
 /// A chart with its title and one sentence on how to read it.
 pub(super) struct Figure {
@@ -20,14 +23,15 @@ pub(super) struct Figure {
 
 pub(super) fn of(side: &Side, group: Group) -> &IndexMap<String, f64> {
     match group {
-        Group::Gap | Group::Pairs => &side.by_pair,
+        Group::Memory | Group::Pairs => &side.by_pair,
         Group::Accuracy => &side.accuracy,
         Group::Rows => &side.measures,
         Group::Classes => &side.by_class,
     }
 }
 
-/// What the horizontal axis of a diagnosis is called, and each checkpoint on it: epochs where all are known, else file names.
+/// What the horizontal axis of a diagnosis is called, and each checkpoint on it: epochs where all are known, else file
+/// names.
 pub(super) fn checkpoints(d: &Diagnosis) -> (&'static str, Vec<String>) {
     if d.checkpoints.iter().all(|row| row.epoch.is_some()) {
         ("epoch", d.checkpoints.iter().filter_map(|row| row.epoch).map(|epoch| epoch.to_string()).collect())
@@ -47,7 +51,7 @@ pub(super) fn measures(d: &Diagnosis, group: Group) -> Vec<String> {
     for side in sides() {
         for key in of(side, group).keys() {
             let elsewhere = match group {
-                Group::Gap => key != "alignment",
+                Group::Memory => key != "alignment",
                 Group::Pairs => key == "alignment",
                 Group::Classes => key == "coding_rate",
                 _ => false,
@@ -89,11 +93,9 @@ fn axis(d: &Diagnosis) -> (Axis, Vec<f64>) {
 /// One figure a measure of the group: a line a stage, training images solid, unseen images dashed.
 pub(super) fn by_epoch(d: &Diagnosis, group: Group) -> Vec<Figure> {
     let mut figures = Vec::new();
-    if group == Group::Gap {
+    if group == Group::Memory {
         figures.extend(membership_by_epoch(d));
-        let part = |of: fn(&Memorisation) -> Estimate| {
-            move |cell: &Cell| Some(of(cell.memorisation.as_ref()?).value)
-        };
+        let part = |of: fn(&Memorisation) -> Estimate| move |cell: &Cell| Some(of(cell.memorisation.as_ref()?).value);
         figures.extend(two_sided(d, group, "view_distance", &part(|m| m.d_train), &part(|m| m.d_unseen)));
         figures.extend(gap_by_epoch(d));
         figures.extend(with_bands(d, "relative_gap", 0.0, &|cell| cell.memorisation.as_ref()?.relative_gap));
@@ -138,32 +140,32 @@ fn two_sided(
     figure(group, key, axis, None, series)
 }
 
-/// The gap of every stage with its interval, and the onsets above it, the earliest first.
+/// The gap of every stage with its interval.
 fn gap_by_epoch(d: &Diagnosis) -> Option<Figure> {
     let gap = |cell: &Cell| Some(cell.memorisation.as_ref()?.memorisation_gap);
-    let mut figure = with_bands(d, MEMORISATION_GAP, 0.0, &gap)?;
-    let mut onsets: Vec<&Onset> = d.onsets.iter().filter(|onset| onset.of == MEMORISATION_GAP).collect();
-    onsets.sort_by(|a, b| a.epoch.value.total_cmp(&b.epoch.value));
-    let span = |onset: &Onset| Span {
-        low: onset.epoch.low,
-        high: onset.epoch.high,
-        at: onset.epoch.value,
-        class: format!("s{}", d.stages.iter().position(|stage| *stage == onset.stage).unwrap_or(0)),
-        words: format!(
-            "{}: sets in after epoch {:.0} (95\u{a0}% interval {:.0} to {:.0})",
-            onset.stage, onset.epoch.value, onset.epoch.low, onset.epoch.high
-        ),
-    };
-    if matches!(figure.chart.x, Axis::Number(_)) {
-        figure.chart.span_name = "onset";
-        figure.chart.spans = onsets.into_iter().map(span).collect();
-    }
-    Some(figure)
+    with_bands(d, MEMORISATION_GAP, 0.0, &gap).map(|figure| with_onsets(d, figure))
 }
 
-/// Membership of every stage with its interval.
+/// Marks the onsets that the findings name above the curves, the earliest first.
+fn with_onsets(d: &Diagnosis, mut figure: Figure) -> Figure {
+    if let (Since::Onsets { onsets }, Axis::Number(_)) = (&d.findings.since, &figure.chart.x) {
+        figure.chart.span_name = "onset";
+        let span = |onset: &OnsetFinding| Span {
+            low: onset.epoch.low,
+            high: onset.epoch.high,
+            at: if onset.abrupt { onset.epoch.value } else { onset.epoch.high },
+            class: format!("s{}", d.stages.iter().position(|stage| *stage == onset.stage).unwrap_or(0)),
+            words: format!("Onset: {}", words::onset(onset)),
+        };
+        figure.chart.spans = onsets.iter().map(span).collect();
+    }
+    figure
+}
+
+/// Membership of every stage with its interval, and since when it is seen.
 pub(super) fn membership_by_epoch(d: &Diagnosis) -> Option<Figure> {
-    with_bands(d, "membership", 0.5, &|cell| Some(cell.memorisation.as_ref()?.membership))
+    let figure = with_bands(d, "membership", 0.5, &|cell| Some(cell.memorisation.as_ref()?.membership));
+    figure.map(|figure| with_onsets(d, figure))
 }
 
 /// A line a stage with a band of its intervals.
@@ -175,7 +177,7 @@ fn with_bands(d: &Diagnosis, key: &str, base: f64, of: &dyn Fn(&Cell) -> Option<
         let (points, band) = known.map(|(x, e)| ((x, e.value), (e.low, e.high))).unzip();
         series.push(Series { name: stage.clone(), part: "", class: format!("s{i}"), dashed: false, points, band });
     }
-    figure(Group::Gap, key, axis, Some(base), series)
+    figure(Group::Memory, key, axis, Some(base), series)
 }
 
 /// The last checkpoint from the first stage to the last, for the numbers that may be compared between stages.
@@ -200,7 +202,7 @@ pub(super) fn by_stage(d: &Diagnosis) -> Vec<Figure> {
     let band = edge(|auc| auc.low).into_iter().zip(edge(|auc| auc.high));
     let band = band.map(|((_, low), (_, high))| (low, high)).collect();
     let aucs = Series { band, ..series("", false, edge(|auc| auc.value)) };
-    figures.extend(figure(Group::Gap, "membership", axis(), Some(0.5), vec![aucs]));
+    figures.extend(figure(Group::Memory, "membership", axis(), Some(0.5), vec![aucs]));
     for key in measures(d, Group::Accuracy) {
         let train = points(&|cell| cell.train.accuracy.get(&key).copied());
         let unseen = points(&|cell| cell.unseen.as_ref()?.accuracy.get(&key).copied());

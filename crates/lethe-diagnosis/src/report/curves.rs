@@ -1,4 +1,4 @@
-//! The curves of a training and of an undoing.
+//! The curves of a training and of a repair.
 
 use indexmap::IndexMap;
 
@@ -41,9 +41,7 @@ pub(super) fn training(metrics: &[MetricRow]) -> Vec<Figure> {
     let mut speed =
         single("Images per second", "The speed of the training, loading included.", &|row| row.images_per_s);
     let mut wait =
-        single("Waiting for data", "Share of the time in which training stood still for want of images.", &|row| {
-            row.data_wait
-        });
+        single("Waiting for data", "Share of the time in which training waited for images.", &|row| row.data_wait);
     wait.chart.percent = true;
     for from_zero in [&mut spread, &mut speed, &mut wait] {
         from_zero.chart.base = Some(0.0);
@@ -78,8 +76,8 @@ pub(super) fn undoing(rows: &[StepRow]) -> Vec<Figure> {
             "Divergence from uniform (KL)",
             "Lower: the late stages stretch all samples alike, none is singled out.",
         ),
-        ("match", "Distance from held-out features", "Of their means and covariances; it should fall."),
-        ("coding_rate_reduction", "Coding rate reduction by pair", "Of the projections; it should rise."),
+        ("match", "Distance from held-out features", "The distance of means and covariances. It should fall."),
+        ("coding_rate_reduction", "Coding rate reduction by pair", "The rate of the projections. It should rise."),
         (
             "outer",
             "Outer objective",
@@ -87,7 +85,7 @@ pub(super) fn undoing(rows: &[StepRow]) -> Vec<Figure> {
         ),
         ("inner", "Inner objective", "Self-supervised loss plus beta times the divergence."),
         ("total", "Loss with the anchor", "Self-supervised loss plus the weighted distance to the earlier checkpoint."),
-        ("distance", "Distance to the earlier checkpoint", "Between unit vectors, a place of a map at a time."),
+        ("distance", "Distance to the earlier checkpoint", "Between unit vectors, averaged over the places of a map."),
         ("lr", "Learning rate", "How large a step the optimiser takes."),
         ("grad_norm", "Length of the gradient", "How strongly the objective pulls on the trained stages."),
     ];
@@ -137,7 +135,7 @@ pub(super) fn held_out(rows: &[EpochRow]) -> Vec<Figure> {
     };
     let mut membership = figure(
         "Membership AUC",
-        "Of the last stage. Above 0.5 training images are told from unseen ones. It should fall to 0.5.",
+        "The last stage. Above 0.5 training images are told from unseen ones. It should fall to 0.5.",
         lines("", false, |row| row.seen.membership),
     );
     membership.chart.base = Some(0.5);
@@ -145,19 +143,20 @@ pub(super) fn held_out(rows: &[EpochRow]) -> Vec<Figure> {
     distances.extend(lines("unseen", true, |row| row.seen.d_unseen));
     let mut distances = figure(
         "Distance of views",
-        "Of the last stage. A gap can close because training images fit worse (solid rises) or unseen ones better (dashed falls).",
+        "The last stage. A gap can close because training images fit worse (solid rises) or unseen ones better (dashed \
+         falls).",
         distances,
     );
     distances.chart.base = Some(0.0);
     let mut retrieval = figure(
         "View retrieval",
-        "Share of unseen images whose other view is the nearest of all: what must not be lost.",
+        "Share of unseen images whose other view is the nearest of all. It should not fall.",
         lines("", false, |row| row.seen.view_retrieval),
     );
     (retrieval.chart.percent, retrieval.chart.base) = (true, Some(0.0));
     let mut sides = lines("training", false, |row| row.seen.coding_rate_reduction.train);
     sides.extend(lines("unseen", true, |row| row.seen.coding_rate_reduction.unseen));
-    let rates = figure("dR by pair", "Of the last stage's features; falling means that directions are lost.", sides);
+    let rates = figure("dR by pair", "The features of the last stage. Falling means that directions are lost.", sides);
     let mut figures = vec![membership, distances, retrieval, rates];
     figures.retain(|figure| !figure.chart.is_empty());
     figures

@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 use maud::{Markup, html};
 
 use super::numbers::signed;
+use crate::words::control_name;
 use crate::{Diagnosis, ImageScore};
 
 /// The longest side of a picture.
@@ -30,7 +31,10 @@ impl Gallery {
         if names.is_empty() {
             return Self::default();
         }
-        let spec = diagnosis.settings.get("data").and_then(|data| data.as_str()).unwrap_or_default();
+        let Some(spec) = diagnosis.settings.get("data").and_then(|data| data.as_str()) else {
+            let why_not = "the diagnosis was made from features, without the images".to_owned();
+            return Self { why_not: Some(why_not), ..Self::default() };
+        };
         let images = match lethe_data::open(spec) {
             Ok(images) => images,
             Err(error) => return Self { why_not: Some(error.what), ..Self::default() },
@@ -54,24 +58,26 @@ impl Gallery {
 
     /// The images of a diagnosis with their scores, most memorised first, then as many drawn at random.
     pub(super) fn draw(&self, d: &Diagnosis) -> Option<Markup> {
-        let score = if d.settings.get("reference").is_some_and(|path| !path.is_null()) {
-            "SSLMem of the image: how much closer its views lie than under the reference"
-        } else {
-            "how far the distance of the image's two views lies below the mean distance of unseen images"
-        };
-        let draws = match d.settings.get("draws").and_then(serde_json::Value::as_u64) {
-            None | Some(1) => "one pair".to_owned(),
-            Some(draws) => format!("{draws} pairs"),
-        };
-        let (last, stage) = (d.checkpoints.len().checked_sub(1)?, d.stages.last()?);
+        let last = d.checkpoints.len().checked_sub(1)?;
+        let stage = d.findings.memorises.place().map_or_else(|| d.stages.last(), |place| Some(&place.stage))?;
+        // The start is no control of itself.
+        let control = d.control.as_ref().filter(|_| !d.checkpoints[last].is_untrained());
         (!d.most_memorised.is_empty()).then(|| html! {
             p {
-                "Of the training images, by " (stage) " at " (d.checkpoint_name(last)) ". The number is the score: " (score) ". It rests on " (draws) " \
-                 of views an image, and images with little in them to change have close views whether trained on or not; so hold \
-                 both rows together, and see what the first has that the second has not."
+                "These are training images, scored by " (stage) " at " (d.checkpoint_name(last)) ". The score says how \
+                 much closer together the views of an image lie than those of an average unseen image, as a share of \
+                 the mean distance between unseen images. "
+                @if let Some(control) = control {
+                    "The score of the same image in " (control_name(control.kind)) " is subtracted, since some images \
+                     have close views in any encoder."
+                } @else {
+                    "There is no control, and some images have close views in any encoder, so compare both rows."
+                }
+                @if self.has_copies(d) { " Below a score stands how many copies of the image the training set holds beside it." }
+                " All images are in images.csv."
             }
             @if let Some(why) = &self.why_not { p { "Pictures are missing: " (why) "." } }
-            h4 { "Highest scores" }
+            h4 { "Most memorised" }
             (self.list(&d.most_memorised))
             h4 { "Drawn at random" }
             (self.list(&d.random_images))
@@ -83,7 +89,14 @@ impl Gallery {
             @if let Some(address) = self.pictures.get(&image.name) { img src=(address) alt=(image.name) title=(image.name); }
             @else { span.name { (image.name) } }
             b { (signed(image.score)) }
+            @if let Some(copies) = image.copies.filter(|copies| *copies > 0) {
+                span.copies { (copies) @if copies == 1 { " copy" } @else { " copies" } }
+            }
         } } } }
+    }
+
+    fn has_copies(&self, d: &Diagnosis) -> bool {
+        d.most_memorised.iter().chain(&d.random_images).any(|image| image.copies.is_some_and(|copies| copies > 0))
     }
 }
 

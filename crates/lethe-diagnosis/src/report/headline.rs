@@ -1,8 +1,9 @@
-//! What the page is about, and the key numbers of a training and an undoing.
+//! What the page is about, and the key numbers of a training and a repair.
 
 use super::ReportInput;
 use super::before_after::{verdict, with_unit};
 use super::numbers::percent;
+use crate::feature_files::FEATURES;
 use crate::records::MetricRow;
 use crate::words::capital;
 
@@ -19,7 +20,10 @@ pub(super) fn sentence(input: &ReportInput) -> String {
     let setting =
         |key: &str| config.get(key).map(|value| value.as_str().map_or_else(|| value.to_string(), String::from));
     let encoder = input.diagnosis.as_ref().map(|d| d.encoder.clone()).or_else(|| setting("encoder"));
-    let encoder = encoder.map_or("an encoder".into(), |encoder| format!("the encoder {encoder}"));
+    let encoder = match encoder {
+        Some(encoder) if encoder != FEATURES => format!("the encoder {encoder}"),
+        _ => "an encoder".into(),
+    };
     let data = setting("data").map_or(String::new(), |data| format!(" on {data}"));
     let trained =
         setting("method").map_or(String::new(), |method| format!(", trained without labels by {method}{data},"));
@@ -34,7 +38,7 @@ pub(super) fn sentence(input: &ReportInput) -> String {
         let what = if !input.metrics.is_empty() {
             "shows the training"
         } else if !input.undo.is_empty() || input.before_after.is_some() {
-            "shows the undoing"
+            "shows the repair"
         } else {
             "gathers what is known"
         };
@@ -42,22 +46,27 @@ pub(super) fn sentence(input: &ReportInput) -> String {
     };
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     let (stages, checkpoints) = (count(d.stages.len(), "stage"), count(d.checkpoints.len(), "checkpoint"));
-    format!(
-        "{}: {stages} at {checkpoints}, images it was trained on beside images it has never seen.",
-        capital(&subject)
-    )
+    let sides = d.sides.as_ref().map_or(String::new(), |sides| {
+        format!(
+            ", {} that it was trained on beside as many that it has never seen, {} of each",
+            count(sides.images, "image"),
+            count(sides.views, "view")
+        )
+    });
+    format!("{}: {stages} at {checkpoints}{sides}.", capital(&subject))
 }
 
 pub(super) fn cards(input: &ReportInput) -> Vec<Card> {
-    undo(input).into_iter().chain(training(input)).collect()
+    repair(input).into_iter().chain(training(input)).collect()
 }
 
-fn undo(input: &ReportInput) -> Option<Card> {
+/// The first number of the repair, where no sentence tells it.
+fn repair(input: &ReportInput) -> Option<Card> {
     let rows = &input.before_after.as_ref()?.rows;
-    let first = rows.first()?;
+    let first = rows.first().filter(|_| input.repaired.is_none())?;
     let count = |which| rows.iter().filter(|row| verdict(row) == which).count();
     Some(Card {
-        caption: format!("Before and after undoing: {}", first.what),
+        caption: format!("Before and after the repair: {}", first.what),
         number: format!(
             "{} → {}",
             with_unit(first, first.before).trim_end_matches("\u{a0}%"),

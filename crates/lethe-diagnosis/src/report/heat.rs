@@ -25,8 +25,10 @@ pub(super) struct HeatCell {
     pub(super) clear: bool,
     /// Within the cell, where there is room.
     pub(super) text: String,
-    /// When asked: the number with all that is known of it.
+    /// When asked: the number with its interval.
     pub(super) words: String,
+    /// When asked: what else is known, on a line of its own; empty where nothing is.
+    pub(super) more: String,
 }
 
 impl HeatMap {
@@ -41,20 +43,21 @@ impl HeatMap {
         let every = (named / cell_width).ceil().max(1.0) as usize;
         let written = self.cells.iter().flatten().flatten().map(|cell| letters(&cell.text)).fold(0.0, f64::max);
         let room = cell_width >= written + 4.0;
+        let lines = if self.cells.iter().flatten().flatten().any(|cell| !cell.more.is_empty()) { 3.0 } else { 2.0 };
         html! {
-            svg.heat viewBox=(format!("0 0 {WIDTH} {:.0}", bottom + 76.0)) role="group" aria-label=(format!("Heat map: {}", self.about)) {
+            svg.heat viewBox=(format!("0 0 {WIDTH} {:.0}", bottom + 48.0 + 14.0 * lines)) role="group" aria-label=(format!("Heat map: {}", self.about)) {
                 @for (r, row) in self.cells.iter().enumerate() {
                     @let top = r as f64 * cell_height;
                     text.tick x=(pixel(left - 8.0)) y=(pixel(top + cell_height / 2.0)) dy="0.35em" text-anchor="end" { (shortened(&self.rows[r])) }
                     @for (c, cell) in row.iter().enumerate() {
                         @let at = left + c as f64 * cell_width;
-                        @let words = cell.as_ref().map_or("not measured", |cell| &cell.words);
+                        @let (words, more) = cell.as_ref().map_or(("not measured", ""), |cell| (&cell.words, &cell.more));
                         @let strength = |cell: &HeatCell| {
                             let strength = ((cell.value - self.centre).abs() / self.full).min(1.0);
                             format!("{:.2}", strength * if cell.clear { 0.8 } else { 0.16 })
                         };
                         g.cell tabindex="0" role="img" {
-                            title { (self.rows[r]) ", " (self.column_label) " " (self.columns[c]) ": " (words) }
+                            title { (self.rows[r]) ", " (self.column_label) " " (self.columns[c]) ": " (words) @if !more.is_empty() { ", " (more) } }
                             rect.empty x=(pixel(at + 1.0)) y=(pixel(top + 1.0)) width=(pixel(cell_width - 2.0)) height=(pixel(cell_height - 2.0)) rx="3" {}
                             @if let Some(cell) = cell {
                                 rect class=(if cell.value > self.centre { "hot" } else { "cold" }) x=(pixel(at + 1.0)) y=(pixel(top + 1.0))
@@ -67,6 +70,7 @@ impl HeatMap {
                             text.readout x="0" y=(pixel(bottom + 56.0)) {
                                 (shortened(&self.rows[r])) ", " (self.column_label) " " (shortened(&self.columns[c]))
                                 tspan x="0" dy="1.3em" { (words) }
+                                @if !more.is_empty() { tspan x="0" dy="1.3em" { (more) } }
                             }
                         }
                     }

@@ -1,11 +1,11 @@
-//! The heat maps of a diagnosis: every difference of training and unseen images, and what training changes, stage by
-//! stage and checkpoint by checkpoint.
+//! The heat maps of a diagnosis, stage by stage and checkpoint by checkpoint: membership, which decides, then the other
+//! differences between training and unseen images, and what training changes.
 
 use super::charts::checkpoints;
 use super::heat::{HeatCell, HeatMap};
 use super::numbers::{percent, short, signed, with_interval};
-use crate::diagnosis::{Cell, Diagnosis, Side};
-use crate::findings::is_seen;
+use crate::cell::{Cell, Side};
+use crate::diagnosis::Diagnosis;
 
 /// A map with the key of its definition, its title and one sentence on how to read it.
 pub(super) struct Map {
@@ -23,53 +23,58 @@ struct Quantity {
     centre: f64,
     /// The least distance from the centre that gets the full colour, so that noise does not look like a finding.
     least: f64,
-    of: fn(&Cell) -> Option<HeatCell>,
+    of: fn(&Diagnosis, &Cell) -> Option<HeatCell>,
 }
 
 const QUANTITIES: &[Quantity] = &[
     Quantity {
         key: "membership",
         title: "Membership AUC",
-        reading: "Orange: training images are told from new ones. Pale: not above chance, or not above the control.",
+        reading: "Orange: training images are told from unseen ones. Pale: not above chance, not above the control, or \
+                  untrained.",
         centre: 0.5,
         least: 0.05,
-        of: |cell| {
+        of: |d, cell| {
             let auc = cell.memorisation.as_ref()?.membership;
-            let clear = is_seen(cell) || auc.high < 0.5;
-            let text = if clear { format!("{:.2}", auc.value) } else { "≈ ½".into() };
+            let clear = d.is_seen(cell) || auc.high < 0.5;
+            let chance = auc.low <= 0.5 && auc.high >= 0.5;
+            let text = if chance { "≈ ½".into() } else { format!("{:.2}", auc.value) };
             let above = cell.membership_above_control;
-            let above = above.map_or(String::new(), |above| format!(", above the control by {}", with_interval(above)));
-            Some(HeatCell { value: auc.value, clear, text, words: format!("AUC {}{above}", with_interval(auc)) })
+            let more = above.map_or(String::new(), |above| format!("above the control by {}", with_interval(above)));
+            Some(HeatCell { value: auc.value, clear, text, words: format!("AUC {}", with_interval(auc)), more })
         },
     },
     Quantity {
         key: "relative_gap",
         title: "Relative gap",
-        reading: "Orange: training images are held closer than new ones, in shares of the distance between images. Pale: the interval includes zero.",
+        reading: "Orange: the views of training images lie closer together, as a share of the distance between images. \
+                  Pale: the interval includes zero. This is a size; membership decides.",
         centre: 0.0,
         least: 0.02,
-        of: |cell| {
+        of: |_, cell| {
             let gap = cell.memorisation.as_ref()?.relative_gap?;
             let clear = gap.low > 0.0 || gap.high < 0.0;
             let text = if clear { signed(gap.value) } else { "≈ 0".into() };
-            Some(HeatCell { value: gap.value, clear, text, words: format!("relative gap {}", with_interval(gap)) })
+            let words = format!("relative gap {}", with_interval(gap));
+            Some(HeatCell { value: gap.value, clear, text, words, more: String::new() })
         },
     },
     Quantity {
         key: "coding_rate_reduction",
         title: "Class dR, training less unseen images",
-        reading: "Orange: classes lie further apart on training images. No interval of a cell is known.",
+        reading: "Orange: classes lie further apart on training images. Read it only where both sides have the same \
+                  number of images of every class. It has no intervals.",
         centre: 0.0,
         least: 0.05,
-        of: |cell| difference(cell, |side| side.by_class.get("coding_rate_reduction").copied(), signed, short),
+        of: |_, cell| difference(cell, |side| side.by_class.get("coding_rate_reduction").copied(), signed, short),
     },
     Quantity {
         key: "knn",
         title: "k-NN accuracy (20), training less unseen images",
-        reading: "Orange: more right on training images, in points. No interval of a cell is known.",
+        reading: "Orange: more right on training images, in points. It has no intervals.",
         centre: 0.0,
         least: 0.05,
-        of: |cell| {
+        of: |_, cell| {
             let points = |difference: f64| format!("{:+.1}", 100.0 * difference);
             difference(cell, |side| side.accuracy.get("knn-20").copied(), points, percent)
         },
@@ -80,7 +85,7 @@ const QUANTITIES: &[Quantity] = &[
         reading: "Blue: the stage does something of its own. 1: it passes on what it is given.",
         centre: 1.0,
         least: 0.2,
-        of: |cell| similarity(cell.cka_stage),
+        of: |_, cell| similarity(cell.cka_stage),
     },
     Quantity {
         key: "cka",
@@ -88,7 +93,7 @@ const QUANTITIES: &[Quantity] = &[
         reading: "Blue: the stage has changed since. 1: it has come to rest.",
         centre: 1.0,
         least: 0.2,
-        of: |cell| similarity(cell.cka_checkpoint),
+        of: |_, cell| similarity(cell.cka_checkpoint),
     },
 ];
 
@@ -101,12 +106,13 @@ fn difference(
     let (train, unseen) = (of(&cell.train)?, of(cell.unseen.as_ref()?)?);
     let value = train - unseen;
     let words = format!("{} ({} on training, {} on unseen images)", text(value), shown(train), shown(unseen));
-    Some(HeatCell { value, clear: true, text: text(value), words })
+    Some(HeatCell { value, clear: true, text: text(value), words, more: String::new() })
 }
 
 fn similarity(value: Option<f64>) -> Option<HeatCell> {
     let value = value?;
-    Some(HeatCell { value, clear: true, text: format!("{value:.2}"), words: format!("CKA {value:.3}") })
+    let words = format!("CKA {value:.3}");
+    Some(HeatCell { value, clear: true, text: format!("{value:.2}"), words, more: String::new() })
 }
 
 pub(super) fn maps(d: &Diagnosis) -> Vec<Map> {
@@ -117,7 +123,7 @@ fn map(d: &Diagnosis, quantity: &Quantity) -> Option<Map> {
     let (axis, columns) = checkpoints(d);
     let of = |stage: &String, checkpoint| {
         let cell = d.cell(checkpoint, stage)?;
-        (quantity.of)(cell).filter(|cell| cell.value.is_finite())
+        (quantity.of)(d, cell).filter(|cell| cell.value.is_finite())
     };
     let row = |stage: &String| (0..d.checkpoints.len()).map(|checkpoint| of(stage, checkpoint)).collect();
     let cells: Vec<Vec<Option<HeatCell>>> = d.stages.iter().map(row).collect();

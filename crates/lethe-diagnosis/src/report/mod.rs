@@ -1,4 +1,4 @@
-//! The page: one HTML file that shows what a run, a diagnosis and an undoing found, readable without Lethe or a network.
+//! The page: one HTML file that shows what a run, a diagnosis and a repair found, readable without Lethe or a network.
 
 mod before_after;
 mod charts;
@@ -91,12 +91,48 @@ impl BeforeAfter {
             rows: vec![
                 row("membership AUC", |seen| seen.membership, Some(changes.membership), "", Better::Lower),
                 row("relative gap", |seen| seen.relative_gap, Some(changes.relative_gap), "", Better::Lower),
-                row("memorisation gap", |seen| seen.memorisation_gap, Some(changes.memorisation_gap), "", Better::Lower),
-                row("distance of views, training images", |seen| seen.d_train, Some(changes.d_train), "", Better::Neither),
-                row("distance of views, unseen images", |seen| seen.d_unseen, Some(changes.d_unseen), "", Better::Neither),
-                row("view retrieval on unseen images", |seen| seen.view_retrieval, Some(changes.view_retrieval), "%", Better::Higher),
-                row(&format!("{rate}, training images"), |seen| seen.coding_rate_reduction.train, None, "", Better::Neither),
-                row(&format!("{rate}, unseen images"), |seen| seen.coding_rate_reduction.unseen, None, "", Better::Neither),
+                row(
+                    "memorisation gap",
+                    |seen| seen.memorisation_gap,
+                    Some(changes.memorisation_gap),
+                    "",
+                    Better::Lower,
+                ),
+                row(
+                    "distance of views, training images",
+                    |seen| seen.d_train,
+                    Some(changes.d_train),
+                    "",
+                    Better::Neither,
+                ),
+                row(
+                    "distance of views, unseen images",
+                    |seen| seen.d_unseen,
+                    Some(changes.d_unseen),
+                    "",
+                    Better::Neither,
+                ),
+                row(
+                    "view retrieval on unseen images",
+                    |seen| seen.view_retrieval,
+                    Some(changes.view_retrieval),
+                    "%",
+                    Better::Higher,
+                ),
+                row(
+                    &format!("{rate}, training images"),
+                    |seen| seen.coding_rate_reduction.train,
+                    None,
+                    "",
+                    Better::Neither,
+                ),
+                row(
+                    &format!("{rate}, unseen images"),
+                    |seen| seen.coding_rate_reduction.unseen,
+                    None,
+                    "",
+                    Better::Neither,
+                ),
             ],
         }
     }

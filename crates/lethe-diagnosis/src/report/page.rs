@@ -39,14 +39,14 @@ pub fn page(input: &ReportInput) -> String {
     let sections = [
         ("runs", "Several runs", input.pooled.as_ref().map(|pooled| several(pooled, &input.runs))),
         ("maps", "Where and when", diagnosis.and_then(heat_maps)),
+        ("memorisation", "Memorisation", diagnosis.and_then(tables::memorisation)),
+        ("undo", "The repair", repair(input)),
         ("choice", "Which checkpoint to keep", diagnosis.and_then(tables::choices)),
         ("onsets", "Onsets", diagnosis.and_then(tables::onsets)),
-        ("memorisation", "Memorisation", diagnosis.and_then(tables::memorisation)),
         ("reference", "Beside a reference", diagnosis.and_then(tables::reference)),
         ("images", "Most memorised images", diagnosis.and_then(|d| input.gallery.draw(d))),
         ("depth", "By depth", diagnosis.and_then(depth)),
         ("curves", "By stage and epoch", diagnosis.map(by_epoch)),
-        ("undo", "Undoing", undoing(input)),
         ("training", "Training", (!training.is_empty()).then(|| figures(&training))),
         ("bad", "Bad samples", bad_samples(input)),
         ("settings", "Settings", settings(input)),
@@ -83,17 +83,23 @@ pub fn page(input: &ReportInput) -> String {
     markup.into_string()
 }
 
-/// The answers in words, and one picture.
+/// The answers in words, and one picture. Where a repair follows, what it did comes after whether there is anything to
+/// repair.
 fn first_screen(input: &ReportInput) -> Markup {
     let cards = headline::cards(input);
+    let mut told = input.diagnosis.as_ref().map_or_else(Vec::new, |d| answers(d).to_vec());
+    if let Some(repaired) = &input.repaired {
+        let after = usize::from(!told.is_empty());
+        told.splice(after..after, words::repair_answers(repaired, &input.undo));
+    }
     html! {
         div.opening {
             p.kicker { "Lethe report" }
             h1 { (input.title) }
             p.lead { (headline::sentence(input)) }
-            @if let Some(d) = &input.diagnosis {
-                dl.answers { @for answer in answers(d) { div {
-                    dt { (answer.question) } dd { b { (answer.answer) } p { (answer.why) } }
+            @if !told.is_empty() {
+                dl.answers { @for answer in &told { div {
+                    dt { (answer.question) } dd { b { (answer.answer) } @if !answer.why.is_empty() { p { (answer.why) } } }
                 } } }
             }
         }
@@ -133,7 +139,7 @@ fn heat_maps(d: &Diagnosis) -> Option<Markup> {
         }
     };
     (!maps.is_empty()).then(|| html! {
-        p { "Stages of the network down, early to late; checkpoints to the right. A cell without colour has nothing to show." }
+        p { "Each row is a stage of the network, from early to late. Each column is a checkpoint. A cell without colour has nothing to show." }
         div.figures { @for map in &maps { (figure(map)) } }
     })
 }
@@ -176,7 +182,7 @@ fn depth(d: &Diagnosis) -> Option<Markup> {
     let (axis, names) = charts::checkpoints(d);
     let drawn = charts::by_stage(d);
     (!drawn.is_empty() && d.stages.len() > 1).then(|| html! {
-        p { "The last checkpoint (" (axis) " " (names.last().map_or("", String::as_str)) "), from the first stage of the network to the last." }
+        p { "These are the numbers of the last checkpoint (" (axis) " " (names.last().map_or("", String::as_str)) "), from the first stage of the network to the last." }
         (figures(&drawn))
     })
 }
@@ -203,7 +209,7 @@ fn by_epoch(d: &Diagnosis) -> Markup {
             (box_of("show-unseen".into(), "unseen images", swatch("var(--ink)", "5 3")))
         }
         div.by-epoch {
-            @for group in [Group::Gap, Group::Accuracy, Group::Rows, Group::Classes, Group::Pairs] {
+            @for group in [Group::Memory, Group::Accuracy, Group::Rows, Group::Classes, Group::Pairs] {
                 @let drawn = charts::by_epoch(d, group);
                 @if !drawn.is_empty() {
                     h3 { (group.heading().0) }
@@ -218,7 +224,7 @@ fn by_epoch(d: &Diagnosis) -> Markup {
 
 fn all_numbers(d: &Diagnosis) -> Markup {
     let (axis, names) = charts::checkpoints(d);
-    let groups = [Group::Gap, Group::Accuracy, Group::Rows, Group::Classes, Group::Pairs];
+    let groups = [Group::Memory, Group::Accuracy, Group::Rows, Group::Classes, Group::Pairs];
     let columns: Vec<(Group, String)> =
         groups.iter().flat_map(|&g| charts::measures(d, g).into_iter().map(move |key| (g, key))).collect();
     let text = |group, value: Option<f64>| match value {
@@ -233,15 +239,15 @@ fn all_numbers(d: &Diagnosis) -> Markup {
             div.scroll tabindex="0" role="region" aria-label="All the numbers" { table {
                 thead {
                     tr {
-                        th rowspan="2" { (axis) } th rowspan="2" { "stage" } th rowspan="2" { (link("memorisation_gap", "memorisation gap")) } th rowspan="2" { (link("membership", "membership AUC")) }
+                        th rowspan="2" { (axis) } th rowspan="2" { "stage" } th rowspan="2" { (link("membership", "membership AUC")) } th rowspan="2" { (link("memorisation_gap", "memorisation gap")) }
                         @for (group, key) in &columns { th colspan="2" { (link(key, &charts::name(*group, key))) } }
                     }
                     tr { @for _ in &columns { th { "training" } th { "unseen" } } }
                 }
                 tbody { @for cell in d.cells.iter().take(CELLS) { tr {
                     th { (names.get(cell.checkpoint).map_or("", String::as_str)) } th { (cell.stage) }
-                    td { (cell.memorisation.as_ref().map_or("–".into(), |found| in_table(found.memorisation_gap))) }
                     td { (cell.memorisation.as_ref().map_or("–".into(), |found| in_table(found.membership))) }
+                    td { (cell.memorisation.as_ref().map_or("–".into(), |found| in_table(found.memorisation_gap))) }
                     @for (group, key) in &columns {
                         td { (text(*group, charts::of(&cell.train, *group).get(key).copied())) }
                         td { (text(*group, cell.unseen.as_ref().and_then(|side| charts::of(side, *group).get(key).copied()))) }
@@ -252,7 +258,7 @@ fn all_numbers(d: &Diagnosis) -> Markup {
     }
 }
 
-fn undoing(input: &ReportInput) -> Option<Markup> {
+fn repair(input: &ReportInput) -> Option<Markup> {
     let drawn = curves::undoing(&input.undo);
     let held_out = curves::held_out(&input.undo_epochs);
     (input.before_after.is_some() || !drawn.is_empty()).then(|| {
@@ -260,7 +266,7 @@ fn undoing(input: &ReportInput) -> Option<Markup> {
             @if let Some(repaired) = &input.repaired { p { b { (words::repaired(repaired)) } } }
             @if let Some(before_after) = &input.before_after { (before_after::table(before_after)) }
             @if !held_out.is_empty() { h3 { "On held-out images, epoch by epoch" } (figures(&held_out)) }
-            @if !drawn.is_empty() { h3 { "The steps of undoing" } (figures(&drawn)) }
+            @if !drawn.is_empty() { h3 { "The steps of the repair" } (figures(&drawn)) }
         }
     })
 }

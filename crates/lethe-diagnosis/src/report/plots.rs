@@ -1,9 +1,9 @@
 //! Line charts as inline SVG.
 //!
-//! Not `plotters` or `poloto`: a page that follows the reader's light or dark theme needs colours from CSS classes, hover
-//! text needs `<title>` children, and a phone needs charts drawn for 360 px and not scaled down to it. `plotters` writes
-//! fixed RGB attributes and neither classes nor titles; `poloto` colours by CSS, but has no heat map, bands or titles.
-//! What remains is scales, ticks and labels: this file.
+//! Not `plotters` or `poloto`: a page that follows the reader's light or dark theme needs colours from CSS classes,
+//! hover text needs `<title>` children, and a phone needs charts drawn for 360 px and not scaled down to it. `plotters`
+//! writes fixed RGB attributes and neither classes nor titles; `poloto` colours by CSS, but has no heat map, bands or
+//! titles. What remains is scales, ticks and labels: this file.
 
 use maud::{Markup, html};
 
@@ -17,6 +17,8 @@ const TOP: f64 = 10.0;
 const BOTTOM: f64 = 40.0;
 /// Height of a span above the curves.
 const SPAN: f64 = 10.0;
+/// Height of a line of text.
+const LINE: f64 = 13.0;
 /// Width of a letter of the labels, at most.
 pub(super) const LETTER: f64 = 6.6;
 /// Marks along one line (a longer one shows them under the pointer only), and labels beside one chart, at most.
@@ -128,7 +130,12 @@ impl LineChart {
                 @if let Axis::Number(label) = &self.x {
                     text.tick x=(pixel((LEFT + right) / 2.0)) y=(HEIGHT - 7.0) text-anchor="middle" { (label) }
                 }
-                @if let Some(base) = self.base { line.zero x1=(LEFT) x2=(pixel(right)) y1=(pixel(y(base))) y2=(pixel(y(base))) {} }
+                @if let Some(base) = self.base {
+                    line.zero x1=(LEFT) x2=(pixel(right)) y1=(pixel(y(base))) y2=(pixel(y(base))) {}
+                    @if ticks(y_range, 5).iter().all(|(value, _)| (y(value / self.unit()) - y(base)).abs() > LINE) {
+                        text.tick x=(LEFT - 9.0) y=(pixel(y(base))) dy="0.35em" text-anchor="end" { (short(base * self.unit())) }
+                    }
+                }
                 @for (i, span) in self.spans.iter().enumerate() {
                     @let (left, width) = (x(span.low), (x(span.high) - x(span.low)).max(2.0));
                     @let line = SPAN * (i as f64 + 0.5) + 2.0;
@@ -272,7 +279,6 @@ fn marks(points: &[(f64, f64)]) -> impl Iterator<Item = &(f64, f64)> {
 
 /// Pushes labels apart that would overlap, and back inside the chart.
 fn apart(mut labels: Vec<(String, String, f64)>) -> Vec<(String, String, f64)> {
-    const LINE: f64 = 13.0;
     labels.sort_by(|a, b| a.2.total_cmp(&b.2));
     for i in 1..labels.len() {
         labels[i].2 = labels[i].2.max(labels[i - 1].2 + LINE);

@@ -9,10 +9,11 @@ use lethe_data::error::{At, Error, Result};
 use lethe_data::files::{expect_folder, json_error, read_json, read_text, toml_error};
 
 use crate::Diagnosis;
-use crate::records::{Repaired, Row};
+use crate::records::Row;
 
 /// Reads what is there of `config.toml`, `metrics.jsonl`, `diagnosis.json` or `scores.json`, `undo.jsonl`,
-/// `before_after.json` or `undo.json`, `evaluation.json` and `bad_samples.jsonl`, in `folder` itself or one folder below it.
+/// `undo.json`, `before_after.json`, `evaluation.json` and `bad_samples.jsonl`, in `folder` itself or one folder below
+/// it.
 ///
 /// # Errors
 /// A file that cannot be read or parsed, by name and line; a folder with none of them.
@@ -44,18 +45,15 @@ pub fn read_folder(folder: &Path) -> Result<ReportInput> {
             }
         }
     }
-    input.before_after = reader.one("before_after.json").map(|path| read_json(&path)).transpose()?;
-    if input.before_after.is_none()
-        && let Some(path) = reader.one("undo.json")
-    {
+    if let Some(path) = reader.one("undo.json") {
         // A repair without unseen images has no such numbers.
         let outcome: serde_json::Value = read_json(&path)?;
         if !outcome["changes"].is_null() {
-            let repaired: Repaired = read_json(&path)?;
-            input.before_after = Some(BeforeAfter::of(&repaired));
-            input.repaired = Some(repaired);
+            input.repaired = Some(read_json(&path)?);
         }
     }
+    let own = reader.one("before_after.json").map(|path| read_json(&path)).transpose()?;
+    input.before_after = own.or_else(|| input.repaired.as_ref().map(BeforeAfter::of));
     input.evaluation = reader.one("evaluation.json").map(|path| read_json(&path)).transpose()?;
     for path in reader.all("bad_samples.jsonl") {
         input.bad_samples.extend(reader.lines(&path)?);

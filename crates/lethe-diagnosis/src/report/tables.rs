@@ -6,8 +6,9 @@ use maud::{Markup, html};
 use super::charts::checkpoints;
 use super::definitions::{criterion_name, definition};
 use super::numbers::{in_table, short, signed};
-use crate::diagnosis::{Cell, Diagnosis};
-use crate::words::answers;
+use crate::cell::Cell;
+use crate::diagnosis::Diagnosis;
+use crate::words::{answers, control_name};
 use crate::{Onset, Pooled};
 
 const NOTHING: &str = "–";
@@ -54,14 +55,15 @@ pub(super) fn choices(d: &Diagnosis) -> Option<Markup> {
     } } };
     (!d.choices.is_empty()).then(|| html! {
         p {
-            "What each criterion keeps by the last stage, on unseen images. The untrained start is no candidate. "
-            b { "Earliest as good" } ": the first checkpoint that is shown to be at most the margin worse than the best, how much worse it \
-             is, and by how much its memorisation gap is smaller. In brackets 95\u{a0}% intervals."
+            "Each criterion keeps the checkpoint that is best by the last stage, on unseen images. The untrained start \
+             is no candidate. The earliest as good is the first checkpoint that is shown to be at most the margin \
+             worse than the best. Beside it stands how much worse it is, and by how much its memorisation gap is \
+             smaller. The brackets hold 95\u{a0}% intervals."
         }
         (scrolled("Which checkpoint each criterion keeps", &head, &rows))
         @for truth in &truths {
             h3 { "Judged by " (link(truth, &criterion_name(truth))) }
-            p { "Epochs from the checkpoint that is best by it, negative where too early, and accuracy lost there. This takes labels." }
+            p { "The table shows how many epochs each choice lies from the best checkpoint (negative: too early) and how much accuracy it loses." }
             (misses(d, truth))
         }
     })
@@ -87,13 +89,12 @@ fn misses(d: &Diagnosis, truth: &str) -> Markup {
 
 /// Every onset.
 pub(super) fn onsets(d: &Diagnosis) -> Option<Markup> {
-    let asked = d.checkpoints.len() > 1
-        && d.checkpoints.iter().all(|row| row.epoch.is_some())
-        && d.sides.is_some();
+    let asked = d.checkpoints.len() > 1 && d.checkpoints.iter().all(|row| row.epoch.is_some()) && d.sides.is_some();
     asked.then(|| html! {
         p {
-            (link("onset", "Onset")) ": since when training and unseen images differ, for every difference and stage in which one is seen. p is \
-             of a curve that does not rise at all, over all stages together. A stage that is missing here has none."
+            "An " (link("onset", "onset")) " says since when training and unseen images differ. There is a row for \
+             every difference and stage in which a rise is seen. p is that of a curve that does not rise at all, over \
+             all stages together. Where the onset is not abrupt, only the end of the interval is an answer."
         }
         (onset_table("Onsets", &d.onsets))
     })
@@ -101,7 +102,7 @@ pub(super) fn onsets(d: &Diagnosis) -> Option<Markup> {
 
 fn onset_table(about: &str, onsets: &[Onset]) -> Markup {
     let head = html! {
-        th { "difference" } th.words { "stage" } th { "after epoch" } th { "95\u{a0}% interval" } th.words { "abrupt" } th { "rise" } th { "p" }
+        th { "difference" } th.words { "stage" } th { "epoch" } th { "95\u{a0}% interval" } th.words { "abrupt" } th { "rise" } th { "p" }
     };
     if onsets.is_empty() {
         return html! { p { b { "None seen." } } };
@@ -112,7 +113,7 @@ fn onset_table(about: &str, onsets: &[Onset]) -> Markup {
         &html! { @for onset in onsets { tr {
             th { (link(&onset.of, &criterion_name(&onset.of))) }
             td.words { (onset.stage) }
-            td { (format!("{:.0}", onset.epoch.value)) }
+            td { (if onset.abrupt { format!("after {:.0}", onset.epoch.value) } else { format!("by {:.0}", onset.epoch.high) }) }
             td { (format!("{:.0} to {:.0}", onset.epoch.low, onset.epoch.high)) }
             td.words { (if onset.abrupt { "yes" } else { "no" }) }
             td { (in_table(onset.rise)) }
@@ -121,36 +122,84 @@ fn onset_table(about: &str, onsets: &[Onset]) -> Markup {
     )
 }
 
-/// The numbers of memorisation at the last checkpoint, and the membership of the control.
+/// The numbers of memorisation at the checkpoint that the findings name, and the membership of the control; then what
+/// labels and the method's loss tell of every checkpoint.
 pub(super) fn memorisation(d: &Diagnosis) -> Option<Markup> {
-    let rows = at_last(d, |cell| Some((cell.memorisation.as_ref()?, cell.membership_above_control)));
+    let named = d.findings.memorises.place().map(|place| place.checkpoint);
+    let shown = named.or(d.checkpoints.len().checked_sub(1))?;
+    let rows = at(d, shown, |cell| Some((cell.memorisation.as_ref()?, cell.membership_above_control)));
     let (axis, names) = checkpoints(d);
-    let last = names.last()?;
     let control = |stage: &String| {
         let at = d.stages.iter().position(|name| name == stage)?;
         Some(d.control.as_ref()?.stages.get(at)?.membership)
     };
     (!rows.is_empty()).then(|| html! {
         p {
-            "How training images are told from unseen ones at " (axis) " " (last) ", by how close the views of an image lie. An AUC of \
-             0.5 is chance. In brackets 95\u{a0}% intervals that hold together for all stages and checkpoints."
+            "This is how training images are told from unseen ones at " (axis) " " (names[shown]) ", by how close \
+             together the views of an image lie. An AUC of 0.5 is chance. "
+            @if let Some(control) = &d.control { "The control is " (control_name(control.kind)) ". " } @else { "There was no control. " }
+            "The brackets hold 95\u{a0}% intervals, which hold together for all stages and checkpoints."
         }
         (scrolled(
             "Memorisation",
             &html! {
                 th { "stage" } th { (link("membership", "membership AUC")) } th { "control" } th { "above the control" }
-                th { (link("relative_gap", "relative gap")) } th { (link("memorisation_gap", "gap")) }
-                th { "distance, training" } th { "distance, unseen" } th { "distance between images" }
-                th { (link("retrieval_gap", "retrieval gap")) } th { (link("true_positives", "found at 1\u{a0}% false positives")) }
+                th { (link("true_positives", "found at 1\u{a0}% false positives")) } th { (link("retrieval_gap", "retrieval gap")) }
             },
             &html! { @for (stage, (found, above)) in &rows { tr {
                 th { (stage) } td { (in_table(found.membership)) } td { (or_nothing(control(stage))) } td { (or_nothing(*above)) }
-                td { (or_nothing(found.relative_gap)) } td { (in_table(found.memorisation_gap)) }
-                td { (in_table(found.d_train)) } td { (in_table(found.d_unseen)) } td { (in_table(found.d_between)) }
-                td { (or_nothing(found.retrieval_gap)) } td { (found_at_few(found.true_positives)) }
+                td { (found_at_few(found.true_positives)) } td { (or_nothing(found.retrieval_gap)) }
             } } },
         ))
+        h3 { "How large it is" }
+        p {
+            "The gap is the difference of the two distances. It can close because training images are memorised less, \
+             because they fit worse, or because all features contract. The distances tell which."
+        }
+        (scrolled(
+            "Distances",
+            &html! {
+                th { "stage" } th { (link("relative_gap", "relative gap")) } th { (link("memorisation_gap", "gap")) }
+                th { (link("view_distance", "distance, training")) } th { (link("view_distance", "distance, unseen")) }
+                th { (link("relative_gap", "distance between images")) }
+            },
+            &html! { @for (stage, (found, _)) in &rows { tr {
+                th { (stage) } td { (or_nothing(found.relative_gap)) } td { (in_table(found.memorisation_gap)) }
+                td { (in_table(found.d_train)) } td { (in_table(found.d_unseen)) } td { (in_table(found.d_between)) }
+            } } },
+        ))
+        (losses(d))
+        (class_rates(d))
     })
+}
+
+fn losses(d: &Diagnosis) -> Markup {
+    let (axis, names) = checkpoints(d);
+    let rows: Vec<_> =
+        d.checkpoints.iter().zip(&names).filter_map(|(row, name)| Some((name, row.loss_gap.as_ref()?))).collect();
+    let head =
+        html! { th { (axis) } th { "loss, training" } th { "loss, unseen" } th { (link("loss_gap", "loss gap")) } };
+    html! { @if !rows.is_empty() {
+        h3 { "By the method's own loss" }
+        (scrolled("Loss gaps", &head, &html! { @for (name, loss) in rows { tr {
+            th { (name) } td { (short(loss.train)) } td { (short(loss.unseen)) }
+            td { (loss.interval.map_or_else(|| signed(loss.gap), in_table)) }
+        } } }))
+    } }
+}
+
+fn class_rates(d: &Diagnosis) -> Markup {
+    let (axis, names) = checkpoints(d);
+    let rows: Vec<_> = d.cells.iter().filter_map(|cell| Some((cell, cell.class_rate_gap?))).collect();
+    let head = html! {
+        th { (axis) } th.words { "stage" } th { (link("class_rate_gap", "class dR gap")) } th { "two halves of the unseen images" }
+    };
+    html! { @if !rows.is_empty() {
+        h3 { "By the coding rate of classes" }
+        (scrolled("Class dR gaps", &head, &html! { @for (cell, found) in rows { tr {
+            th { (names[cell.checkpoint]) } td.words { (cell.stage) } td { (in_table(found.gap)) } td { (in_table(found.placebo)) }
+        } } }))
+    } }
 }
 
 fn found_at_few(found: TruePositives) -> String {
@@ -163,7 +212,8 @@ fn found_at_few(found: TruePositives) -> String {
 
 /// SSLMem and LayerMem of the stages at the last checkpoint.
 pub(super) fn reference(d: &Diagnosis) -> Option<Markup> {
-    let rows = at_last(d, |cell| cell.reference.as_ref());
+    let last = d.checkpoints.len().checked_sub(1)?;
+    let rows = at(d, last, |cell| cell.reference.as_ref());
     let before = |i: usize| i.checked_sub(1).map(|i| rows[i].1.sslmem);
     let head = html! {
         th { "stage" } th { (link("sslmem", "SSLMem")) } th { "unseen images" } th { (link("layermem", "LayerMem")) }
@@ -171,8 +221,8 @@ pub(super) fn reference(d: &Diagnosis) -> Option<Markup> {
     };
     (!rows.is_empty()).then(|| html! {
         p {
-            "Beside an encoder that was not trained on these images. The score of unseen images is the baseline for that of training \
-             images. LayerMem is what a stage adds to the stage before."
+            "The last checkpoint is compared with an encoder that was not trained on these images. The score of unseen \
+             images is the baseline for that of training images. LayerMem is what a stage adds to the stage before."
         }
         (scrolled("SSLMem and LayerMem", &head, &html! { @for (i, (stage, beside)) in rows.iter().enumerate() { tr {
             th { (stage) } td { (signed(beside.sslmem)) }
@@ -183,9 +233,9 @@ pub(super) fn reference(d: &Diagnosis) -> Option<Markup> {
     })
 }
 
-fn at_last<'a, T>(d: &'a Diagnosis, of: impl Fn(&'a Cell) -> Option<T>) -> Vec<(&'a String, T)> {
-    let Some(last) = d.checkpoints.len().checked_sub(1) else { return Vec::new() };
-    d.stages.iter().filter_map(|stage| Some((stage, d.cell(last, stage).and_then(&of)?))).collect()
+/// The stages of a checkpoint that have a number.
+fn at<'a, T>(d: &'a Diagnosis, checkpoint: usize, of: impl Fn(&'a Cell) -> Option<T>) -> Vec<(&'a String, T)> {
+    d.stages.iter().filter_map(|stage| Some((stage, d.cell(checkpoint, stage).and_then(&of)?))).collect()
 }
 
 /// The criteria over several runs.
@@ -196,8 +246,9 @@ pub(super) fn scores(pooled: &Pooled) -> Markup {
     };
     html! {
         p {
-            "How well each criterion chooses a checkpoint, against the best one by an accuracy that takes labels. Means over the runs; the \
-             correlations are over the checkpoints of all runs, their 95\u{a0}% intervals from whole runs drawn anew."
+            "Each criterion chooses a checkpoint, which is judged by an accuracy that takes labels. The numbers are \
+             means over the runs. The correlations are over the checkpoints of all runs, and their 95\u{a0}% intervals \
+             come from whole runs drawn anew."
         }
         @if pooled.scores.is_empty() { p { "No run has labels and unseen images to judge the criteria by." } } @else {
             (scrolled("Scores of the criteria", &head, &html! { @for score in &pooled.scores { tr {
@@ -215,17 +266,18 @@ pub(super) fn onsets_of_runs(pooled: &Pooled, runs: &[(String, Diagnosis)]) -> M
     let none = pooled.onsets.is_empty() && pooled.onsets_in_general.is_empty();
     if none && !(runs.len() == pooled.runs.len() && alike(runs)) {
         return html! {
-            p { "Not asked: that takes runs with the same stages, epochs and numbers of training and unseen images." }
+            p { "Not known. It takes runs with the same stages, epochs and numbers of training and unseen images." }
         };
     }
     html! {
         p {
-            "Since when the " (link("memorisation_gap", "memorisation gap")) ", the mean over the runs, grows."
+            "The tables say since when the " (link("memorisation_gap", "memorisation gap")) ", the mean over the runs, \
+             grows."
         }
-        h4 { "Of these runs" }
+        h4 { "These runs" }
         (onset_table("Onsets of these runs", &pooled.onsets))
-        h4 { "Of runs in general" }
-        p { "The spread of the runs widens the intervals; a few runs see little." }
+        h4 { "Runs in general" }
+        p { "The spread of the runs widens the intervals, so a few runs show little." }
         (onset_table("Onsets of runs in general", &pooled.onsets_in_general))
     }
 }

@@ -1,10 +1,9 @@
 //! Each state of a diagnosis, and what the terminal, `diagnosis.json` and the page say of it.
 
-
+use crate::support::{Encoder, diagnosed};
 use lethe_diagnosis::findings::{Doubt, Keep, Memorises, Since};
 use lethe_diagnosis::report::{ReportInput, page};
 use lethe_diagnosis::{Diagnosis, Relation, words};
-use crate::support::{Encoder, diagnosed};
 
 /// The start and five checkpoints of a run whose memory is `memory` of the share of its epochs.
 fn run(memory: impl Fn(f64) -> f64) -> Vec<Encoder> {
@@ -132,8 +131,7 @@ fn one_checkpoint() {
 
 #[test]
 fn too_few_images() {
-    let encoders: Vec<Encoder> =
-        run(|share| 0.9 * share).into_iter().map(|e| Encoder { images: 30, ..e }).collect();
+    let encoders: Vec<Encoder> = run(|share| 0.9 * share).into_iter().map(|e| Encoder { images: 30, ..e }).collect();
     let d = diagnosed(&encoders, Relation::RandomSplit);
     assert!(matches!(d.findings.memorises, Memorises::TooFewImages { images: 30, needed: 50 }));
     assert!(d.cells.iter().all(|cell| cell.memorisation.is_some()), "the numbers stand");

@@ -256,6 +256,14 @@ fn a_shift_of_the_mean_is_seen_and_none_is_not() {
         let shift = on_any_threads(|| shift_test(moved.view(), sides[1].view(), 0).unwrap());
         assert!(shift.p <= 0.005 && shift.auc > 0.7, "{shift:?}");
     }
+    // Columns of zeros, more of them than rows, change the way but not the outcome.
+    let [train, unseen] = [5, 6].map(|seed| normal(30, 20, seed));
+    let wide = |side: &Array2<f64>| ndarray::concatenate![Axis(1), side.dot(&rotation(20)), Array2::zeros((30, 80))];
+    let found = shift_test(train.view(), unseen.view(), 0).unwrap();
+    let moved = shift_test((40.0 + 1e3 * wide(&train)).view(), (40.0 + 1e3 * wide(&unseen)).view(), 0).unwrap();
+    assert_close(moved.auc, found.auc);
+    assert_close(moved.p, found.p);
+
     let same = Array2::ones((20, 4));
     assert_eq!(shift_test(same.view(), same.view(), 0), Err(MeasureError::NoVariance));
     let few = normal(9, 4, 1);

@@ -98,8 +98,8 @@ pub(super) fn run(args: Args) -> Result<()> {
     args.subjects.iter().try_for_each(|path| std::fs::metadata(path).map(drop).at(path))?;
     match args.subjects.as_slice() {
         [folder] if folder.is_dir() => {
-            let (subjects, config) = of_run(folder)?;
-            one(&args, &subjects, Some(config))
+            let (subjects, run) = of_run(folder)?;
+            one(&args, &subjects, Some(run))
         }
         runs if runs.iter().all(|path| path.is_dir()) => several(&args, runs),
         paths => match paths.iter().find(|path| path.is_dir()) {
@@ -118,8 +118,8 @@ pub(super) fn run(args: Args) -> Result<()> {
     }
 }
 
-fn one(args: &Args, subjects: &[Subject], config: Option<RunConfig>) -> Result<()> {
-    let (Diagnosed { diagnosis, .. }, page) = diagnose(args, subjects, config, &args.common.out)?;
+fn one(args: &Args, subjects: &[Subject], run: Option<Run>) -> Result<()> {
+    let (Diagnosed { diagnosis, .. }, page) = diagnose(args, subjects, run, &args.common.out)?;
     show(&diagnosis, &page, args.common.json)
 }
 
@@ -134,9 +134,9 @@ fn several(args: &Args, runs: &[PathBuf]) -> Result<()> {
         refuse_existing(&args.common.out.join(name), DIAGNOSIS, args.common.overwrite)?;
     }
     refuse_existing(&args.common.out, SCORES, args.common.overwrite)?;
-    for (name, (subjects, config)) in subjects {
+    for (name, (subjects, run)) in subjects {
         progress::say(&format!("{name}:"));
-        let (diagnosed, page) = diagnose(args, &subjects, Some(config), &args.common.out.join(&name))?;
+        let (diagnosed, page) = diagnose(args, &subjects, Some(run), &args.common.out.join(&name))?;
         progress::say(&diagnosed.diagnosis.summary);
         progress::say(&format!("report: {}", page.display()));
         diagnoses.insert(name, diagnosed);
@@ -158,15 +158,15 @@ fn name(run: &Path) -> Result<String> {
 }
 
 /// Diagnoses one run or list of checkpoints and writes what was found into `out`; gives the page too.
-fn diagnose(args: &Args, subjects: &[Subject], config: Option<RunConfig>, out: &Path) -> Result<(Diagnosed, PathBuf)> {
-    let spec = args.data.clone().or_else(|| config.as_ref().map(|config| config.data.clone()));
+fn diagnose(args: &Args, subjects: &[Subject], run: Option<Run>, out: &Path) -> Result<(Diagnosed, PathBuf)> {
+    let spec = args.data.clone().or_else(|| run.as_ref().map(|run| run.training.clone()));
     let spec = spec.ok_or_else(|| {
         Error::usage("--data is missing")
             .hint("name the images the encoder was trained on; only a run folder remembers them")
     })?;
     let device = args.images.start()?;
     let train = open(spec)?;
-    let unseen = args.unseen.clone().map(open).transpose()?;
+    let unseen = args.unseen.clone().or_else(|| run.as_ref()?.held_out.clone()).map(open).transpose()?;
     let transfer = args.transfer.iter().flatten().cloned().map(open).collect::<Result<Vec<Images>>>()?;
     let transfer = if let [bank, asked] = transfer.as_slice() { Some([bank, asked]) } else { None };
     let settings = Settings {
@@ -179,7 +179,7 @@ fn diagnose(args: &Args, subjects: &[Subject], config: Option<RunConfig>, out: &
         normalize: args.images.normalize.clone(),
         control: !args.common.no_control,
         reference: args.reference.clone(),
-        augmentation: args.augmentation.clone().or_else(|| config.map(|config| config.augmentation)),
+        augmentation: args.augmentation.clone().or_else(|| run.map(|run| run.config.augmentation)),
         gradients: args.gradients,
         copies: diagnose::Copies { check: args.check_copies, allow: args.common.allow_overlap },
         batch_size: args.images.batch_size,
@@ -216,8 +216,17 @@ fn open(spec: String) -> Result<Images> {
     Ok(Images { dataset: data::open(&spec)?, spec })
 }
 
-fn of_run(folder: &Path) -> Result<(Vec<Subject>, RunConfig)> {
+/// What the folder of a run knows.
+struct Run {
+    config: RunConfig,
+    /// Specifications of the images it was trained on, and of those it holds out.
+    training: String,
+    held_out: Option<String>,
+}
+
+fn of_run(folder: &Path) -> Result<(Vec<Subject>, Run)> {
     let hint = "name the --out folder of `lethe pretrain`, or the checkpoints in it one by one, oldest first";
     let run = RunFolder::open(folder).map_err(|error| error.hint(hint))?;
-    Ok((Subject::of_run(&run)?, run.read_config()?))
+    let (config, training, held_out) = (run.read_config()?, run.training_spec()?, run.held_out_spec()?);
+    Ok((Subject::of_run(&run)?, Run { config, training, held_out }))
 }

@@ -1,10 +1,12 @@
 //! `lethe evaluate`: how good an encoder's features are.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tch::Device;
 
-use crate::data::overlap::{Overlap, overlap};
+use crate::data::copies;
 use crate::encoders::{EncoderSpec, Pool, Stem};
 use crate::error::Result;
 use crate::evaluate::{self, Evaluation, EvaluationRow, Model, PROTOCOLS, Sight};
@@ -12,6 +14,9 @@ use crate::loader::Loader;
 use crate::{config, data, files, progress};
 
 use super::images::ImageArgs;
+
+/// So many images of `--test` are looked for among those of `--data`.
+const COPIES_ASKED: usize = 2000;
 
 /// Judges features by k-NN and a linear probe
 #[derive(clap::Args)]
@@ -111,9 +116,17 @@ pub(super) fn run(args: Args) -> Result<()> {
             evaluation.rows.push(EvaluationRow::new(&model, &sight, scores));
         }
     }
-    if let Some(Overlap { found, asked, example: (first, second) }) = overlap(train.as_ref(), test.as_ref()) {
+    let asked = data::sample(Arc::clone(&test), COPIES_ASKED, 0);
+    let found = copies::find(copies::against(&train, 0, copies::OTHERS, 0).as_ref(), asked.as_ref());
+    if let Some(pair) = found.pairs.first() {
+        let copies: BTreeSet<usize> = found.pairs.iter().map(|pair| pair.unseen).collect();
         progress::say(&format!(
-            "warning: {found} of {asked} images of --test looked at are images of --data, whose answers are known: {second} is {first}"
+            "warning: {} of {} images of --test looked at are among {} of --data, whose answers are known: {} is {}",
+            copies.len(),
+            found.unseen_images,
+            found.train_images,
+            pair.unseen_name,
+            pair.train_name
         ));
     }
     if let Some((_, bank, queries)) = &loaders {

@@ -125,6 +125,10 @@ struct Settings {
     /// Share of unreadable images to put up with [default: 0.001]
     #[arg(long, value_name = "SHARE")]
     bad_budget: Option<f64>,
+    /// Keep N random images out of the training, of every class the same share: the unseen side of the run's diagnosis and
+    /// of its repairs; held_out.json names them [default: 0]
+    #[arg(long, value_name = "N", value_parser = config::number::<usize>)]
+    hold_out: Option<usize>,
     /// A step of UMM on the late stages in place of every Nth step, 0 for none; [umm] of --config holds its settings,
     /// with the names of `lethe undo` [default: 0]
     #[arg(long, value_name = "N")]
@@ -231,6 +235,7 @@ fn refuse_others(flags: &toml::Table, config: &RunConfig) -> Result<()> {
             spelt_out(name).build().is_ok_and(|encoder| encoder.spec() == config.encoder_spec())
         }
         ("drop_path", toml::Value::Float(share)) => *share == config.drop_path,
+        ("hold_out", toml::Value::Integer(0)) => config.hold_out == 0,
         _ => own.get(key) == Some(value),
     };
     match flags.iter().find(|(key, value)| !same(key, value)) {

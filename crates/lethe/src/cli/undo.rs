@@ -38,7 +38,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Images of the same kind that it has not seen: the repair is watched on some of them after every epoch, ends when the
-    /// features go bad, and keeps the best epoch; the others tell before and after
+    /// features go bad, and keeps the best epoch; the others tell before and after [default: those that CKPT's run held out]
     #[arg(long, value_name = "D2")]
     unseen: Option<String>,
     /// Replace an earlier repair in that folder

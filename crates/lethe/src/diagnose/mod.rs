@@ -8,6 +8,7 @@ mod losses;
 mod subject;
 mod transfer;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,7 +18,8 @@ use tch::Device;
 
 use lethe_diagnosis::{CheckpointFeatures, ControlFrom, ControlKind, CopiesFound, Relation, SideImages};
 
-use crate::data::{self, Dataset, overlap};
+use crate::data::difference::differences;
+use crate::data::{self, Dataset, copies};
 use crate::error::{Error, Result};
 use crate::evaluate::{Model, Sight};
 use crate::interrupt;
@@ -96,7 +98,7 @@ pub const MARGIN: f64 = 0.03;
 pub fn diagnose(subjects: &[Subject], sets: &Sets, settings: &Settings) -> Result<Diagnosed> {
     let (first, sight) = check(subjects, sets.train, settings)?;
     let augmentation = augmentation(&first, settings)?;
-    let Samples { sides: samples, copies, difference } = samples(sets, settings)?;
+    let Samples { sides: samples, copies, within, difference } = samples(sets, settings)?;
     let shown = samples
         .iter()
         .map(|dataset| Shown::new(Arc::clone(dataset), &sight, &augmentation, settings))
@@ -141,7 +143,7 @@ pub fn diagnose(subjects: &[Subject], sets: &Sets, settings: &Settings) -> Resul
         encoder: first.encoder.spec().name,
         stages: first.encoder.stages().iter().map(|stage| stage.name.clone()).collect(),
         settings: resolved(sets, samples[0].len(), &sight, &augmentation, settings),
-        train: describe(&samples[0]),
+        train: SideImages { copies: within, ..describe(&samples[0]) },
         unseen: samples.get(1).map(describe).unwrap_or_default(),
         relation: sets.relation,
         copies,
@@ -169,6 +171,8 @@ pub fn diagnose(subjects: &[Subject], sets: &Sets, settings: &Settings) -> Resul
 struct Samples {
     sides: Vec<Arc<dyn Dataset>>,
     copies: Option<CopiesFound>,
+    /// How often each training image is in the training set beside itself.
+    within: Option<Vec<usize>>,
     difference: Option<String>,
 }
 
@@ -179,12 +183,43 @@ fn samples(sets: &Sets, settings: &Settings) -> Result<Samples> {
     if images < LEAST_IMAGES {
         return Err(Error::usage(format!("{images} images a side are too few to diagnose, expected {LEAST_IMAGES}")));
     }
-    if let ([train, unseen], None) = (sides.as_slice(), settings.copies.allow) {
-        let flag = format!("--unseen {}", unseen.spec);
-        overlap::expect_others(train.dataset.as_ref(), unseen.dataset.as_ref(), &flag)?;
+    let sides: Vec<Arc<dyn Dataset>> =
+        sides.iter().map(|side| data::sample(Arc::clone(&side.dataset), images, settings.seed)).collect();
+    let (Some(unseen), [train, other]) = (sets.unseen, sides.as_slice()) else {
+        return Ok(Samples { sides, copies: None, within: None, difference: None });
+    };
+    let compared = copies::against(&sets.train.dataset, images, settings.copies.check, settings.seed);
+    let found = copies::find(compared.as_ref(), other.as_ref());
+    let left_out = found.left_out(images, settings.copies.allow).map_err(|many| {
+        Error::usage(format!("--unseen {}: {many}", unseen.spec))
+            .hint("name images that the encoder has not seen, or pass --allow-overlap N")
+    })?;
+    let differences = differences(train.as_ref(), other.as_ref());
+    let [train, other] = [(train, &left_out.train), (other, &left_out.unseen)]
+        .map(|(side, copies)| data::without(Arc::clone(side), copies));
+    // Image i of both sides goes through the same draws, whichever images were left out before it.
+    let images = train.len().min(other.len());
+    let sides = [train, other].map(|side| first(side, images)).to_vec();
+    let within = copies_within(compared.as_ref(), sides[0].as_ref());
+    let left_out = found.pairs.into_iter().map(|pair| [pair.train_name, pair.unseen_name]).collect();
+    let copies = CopiesFound { unseen: found.unseen_images, train: found.train_images, left_out };
+    let difference = differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let difference = (!difference.is_empty()).then_some(difference);
+    Ok(Samples { sides, copies: Some(copies), within: Some(within), difference })
+}
+
+/// The first `n` images.
+fn first(images: Arc<dyn Dataset>, n: usize) -> Arc<dyn Dataset> {
+    if images.len() == n { images } else { data::choose(images, (0..n).collect()) }
+}
+
+/// How often each image of `side` is among the training images `compared` beside itself.
+fn copies_within(compared: &dyn Dataset, side: &dyn Dataset) -> Vec<usize> {
+    let mut counts: HashMap<String, usize> = HashMap::new();
+    for group in copies::within(compared) {
+        counts.extend(group.images.iter().map(|&i| (compared.name(i), group.images.len() - 1)));
     }
-    let sides = sides.iter().map(|side| data::sample(Arc::clone(&side.dataset), images, settings.seed)).collect();
-    Ok(Samples { sides, copies: None, difference: None })
+    (0..side.len()).map(|i| counts.get(&side.name(i)).copied().unwrap_or(0)).collect()
 }
 
 /// How copies between the sides are looked for.

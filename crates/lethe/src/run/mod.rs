@@ -1,12 +1,15 @@
-//! The folder of a run: `config.toml`, `metrics.jsonl`, TensorBoard events, `checkpoints/`, `bad_samples.jsonl`.
+//! The folder of a run: `config.toml`, `metrics.jsonl`, TensorBoard events, `checkpoints/`, `bad_samples.jsonl`, and of one
+//! that holds images out `held_out.json`.
 
 mod metrics;
 mod tensorboard;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::checkpoint;
 use crate::config::RunConfig;
+use crate::data::{self, Dataset, held_out};
 use crate::error::{At, Error, Result};
 use crate::files::{self, FolderLock};
 use crate::progress;
@@ -95,6 +98,50 @@ impl RunFolder {
         self.path.join("checkpoints")
     }
 
+    pub fn held_out_path(&self) -> PathBuf {
+        self.path.join(held_out::FILE)
+    }
+
+    /// The specification of the images that the run holds out, where it does: `--unseen` takes it.
+    ///
+    /// # Errors
+    /// When the path of the run is not text.
+    pub fn held_out_spec(&self) -> Result<Option<String>> {
+        let path = self.held_out_path();
+        match (path.is_file(), path.to_str()) {
+            (false, _) => Ok(None),
+            (true, Some(spec)) => Ok(Some(data::absolute(spec))),
+            (true, None) => Err(Error::failed("the path is not UTF-8").at(&path).hint("rename the folder")),
+        }
+    }
+
+    /// The specification of the images that the run trains on: `--data` takes it.
+    ///
+    /// # Errors
+    /// When the configuration cannot be read, or the path of the run is not text.
+    pub fn training_spec(&self) -> Result<String> {
+        match self.held_out_spec()? {
+            Some(spec) => Ok(format!("{spec}@part=training")),
+            None => Ok(self.read_config()?.data),
+        }
+    }
+
+    /// The images that the run holds out, where it does.
+    ///
+    /// # Errors
+    /// When its data cannot be opened, or are others than they were.
+    pub fn held_out(&self) -> Result<Option<Arc<dyn Dataset>>> {
+        self.held_out_spec()?.map(|spec| data::open(&spec)).transpose()
+    }
+
+    /// The images that the run trains on.
+    ///
+    /// # Errors
+    /// When its data cannot be opened, or are others than they were.
+    pub fn training_images(&self) -> Result<Arc<dyn Dataset>> {
+        data::open(&self.training_spec()?)
+    }
+
     pub fn write_config(&self, config: &RunConfig) -> Result<()> {
         files::write_atomically(&self.config_path(), config.to_toml().as_bytes())
     }
@@ -174,7 +221,8 @@ impl RunFolder {
         for entry in std::fs::read_dir(&self.path).at(&self.path)? {
             let path = entry.at(&self.path)?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let ours = ["config.toml", "metrics.jsonl", "bad_samples.jsonl", "report.html"].contains(&name.as_str());
+            let ours = ["config.toml", "metrics.jsonl", "bad_samples.jsonl", "report.html", held_out::FILE]
+                .contains(&name.as_str());
             if ours || name.starts_with("events.out.tfevents.") {
                 std::fs::remove_file(&path).at(&path)?;
             }

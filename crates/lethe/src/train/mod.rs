@@ -12,6 +12,7 @@ use tch::Device;
 
 use crate::config::{self, RunConfig};
 use crate::data::Dataset;
+use crate::data::held_out::{self, HeldOut};
 use crate::encoders::{self, Part};
 use crate::error::Result;
 use crate::interrupt;
@@ -71,7 +72,8 @@ pub struct Slope {
     pub loss: Loss,
 }
 
-/// Trains as `config` says and writes the run folder `out`.
+/// Trains as `config` says and writes the run folder `out`. `dataset` are the images that `config.data` opens: those that
+/// the run holds out are among them.
 ///
 /// # Errors
 /// On unreadable data, a loss that is not finite, a collapsed representation, a full disk, or a signal; the last
@@ -92,7 +94,12 @@ pub fn train(
     let augmentation = views::augmentation(&config.augmentation, config.image_size, normalize)?;
     entry.check_views(&augmentation)?;
     encoders::check_views(encoder.as_ref(), augmentation.views().iter().map(|view| view.size))?;
-    let loader = Loader::new(dataset, augmentation, loader_settings(config))?;
+    let held_out = hold_out(config, dataset.as_ref(), out, if_there)?;
+    let trained_on = match &held_out {
+        Some(held_out) => held_out.split(&config.data, dataset)?.training,
+        None => dataset,
+    };
+    let loader = Loader::new(trained_on, augmentation, loader_settings(config))?;
     let steps_per_epoch = loader.batches_per_epoch() as u64;
     let total_steps = u64::from(config.epochs) * steps_per_epoch;
     let schedule = WarmupCosine {
@@ -107,6 +114,9 @@ pub fn train(
     let mut training = Training::start(config, &net, method.as_ref(), device)?;
     if if_there == IfThere::Resume {
         training.resume(&folder, config)?;
+    }
+    if let Some(held_out) = held_out {
+        held_out.write(&folder.held_out_path())?;
     }
     folder.write_config(config)?;
     let mut log = StepLog::new(Metrics::resume_at(&folder, training.step)?, config.batch_size);
@@ -181,6 +191,19 @@ pub fn train(
         bad_samples: loader.bad_samples().len(),
         checkpoint: folder.epoch_checkpoint(config.epochs),
     })
+}
+
+/// The images to hold out: of a run that goes on those it did, else drawn.
+fn hold_out(config: &RunConfig, whole: &dyn Dataset, out: &Path, if_there: IfThere) -> Result<Option<HeldOut>> {
+    if config.hold_out == 0 {
+        return Ok(None);
+    }
+    let path = out.join(held_out::FILE);
+    if if_there == IfThere::Resume && path.exists() {
+        return HeldOut::read(&path).map(Some);
+    }
+    config.check_batch(whole.len())?;
+    Ok(Some(HeldOut::draw(&config.data, whole, config.hold_out, config.seed)))
 }
 
 fn loader_settings(config: &RunConfig) -> LoaderSettings {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use lethe_diagnosis::records::Repaired;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,8 @@ use super::others::Given;
 use super::sitting::{Chosen, Sitting};
 use super::{Batches, Head, HeldOut, Settings, Snapshot, StepRow, Subject, UndoFolder, Undone, find, split, undo};
 use crate::checkpoint::{self, Checkpoint};
-use crate::data::overlap;
+use crate::data::{Dataset, copies};
+use crate::diagnose::LEAST_IMAGES;
 use crate::encoders::{self, Part};
 use crate::error::{At, Error, Exit, Result};
 use crate::evaluate::Sight;
@@ -35,7 +37,8 @@ pub struct Job<'a> {
     pub out: &'a Path,
     /// What to do with an earlier repair in that folder.
     pub if_there: IfThere,
-    /// The specification of images of the same kind that were not trained on: the repair is watched on them.
+    /// The specification of images of the same kind that were not trained on: the repair is watched on them. Without it
+    /// those that the checkpoint's run held out.
     pub unseen: Option<&'a str>,
     /// What the checkpoint remembers unless given.
     pub method: Option<&'a str>,
@@ -90,12 +93,12 @@ pub fn run(job: &Job) -> Result<Outcome> {
     let (method_name, mut method) = method_of(&opened, job.method)?;
     method.check(&late)?;
     let held_out = settings.outer_data.as_deref().map(data::open).transpose()?;
-    let dataset = data::open(job.data)?;
+    let given = Given { checkpoint: job.checkpoint, settings };
+    let Images { dataset, unseen } = images_of(job, &given)?;
     let trained_on: Vec<_> = held_out.iter().chain([&dataset]).cloned().collect();
     for images in &trained_on {
         method.prepare(images.as_ref(), settings.batch_size)?;
     }
-    let given = Given { checkpoint: job.checkpoint, settings };
     let beside = (find(&settings.repair)?.others)(&given)?;
     let head = head_of(&opened, method_name, method.as_ref(), &late, settings)?;
     let others = beside
@@ -135,22 +138,19 @@ pub fn run(job: &Job) -> Result<Outcome> {
     };
     let others_loader =
         held_out.map(|images| Loader::new(images, augmentation.clone(), loader_settings.clone())).transpose()?;
-    let monitors = match job.unseen {
+    let monitors = match &unseen {
         None => None,
         Some(unseen) => {
-            let flag = format!("--unseen {unseen}");
-            let unseen = data::open(unseen)?;
-            for images in &trained_on {
-                overlap::expect_others(images.as_ref(), unseen.as_ref(), &flag)?;
-            }
-            Some(Monitor::pair(&dataset, &unseen, &augmentation, &loader_settings, settings.eps2)?)
+            let [train, unseen] = without_copies(&trained_on, unseen, settings.seed)?;
+            Some(Monitor::pair(&train, &unseen, &augmentation, &loader_settings, settings.eps2)?)
         }
     };
     let loader = Loader::new(dataset, augmentation, loader_settings)?;
 
     let own = fs::canonicalize(job.checkpoint).at(job.checkpoint)?;
     files::refuse_same(job.out, own.parent().unwrap_or(&own))?;
-    let table = table_of(job, settings, &beside, method_name, &sight, &recipe);
+    let unseen = unseen.as_ref().map(|unseen| unseen.spec.as_str());
+    let table = table_of(job, settings, unseen, &beside, method_name, &sight, &recipe);
     let mut folder = UndoFolder::prepare(job.out, job.if_there)?;
     let mut saved = None;
     if job.if_there == IfThere::Resume {
@@ -269,10 +269,82 @@ pub fn run(job: &Job) -> Result<Outcome> {
     Ok(outcome)
 }
 
+/// The two sides of a repair.
+struct Images {
+    dataset: Arc<dyn Dataset>,
+    unseen: Option<Unseen>,
+}
+
+struct Unseen {
+    spec: String,
+    dataset: Arc<dyn Dataset>,
+}
+
+/// The images of `--data`, without those that the checkpoint's run held out, and the unseen ones: `--unseen`, else those
+/// that the run held out, where they are enough to watch a repair.
+fn images_of(job: &Job, given: &Given) -> Result<Images> {
+    let mut dataset = data::open(job.data)?;
+    let mut unseen = None;
+    if let Some(run) = given.run()
+        && let Some(spec) = run.held_out_spec()?
+    {
+        let held_out = data::held_out::HeldOut::read(&run.held_out_path())?;
+        let places = if held_out.is_of(job.data) { held_out.places(job.data, dataset.as_ref()) } else { Vec::new() };
+        if !places.is_empty() {
+            progress::say(&format!("{} images of --data are left out: the run held them out", places.len()));
+        }
+        if job.unseen.is_none() && held_out.names.len() < 2 * LEAST_IMAGES {
+            progress::say(&format!("{spec}: too few images to watch the repair"));
+        } else if job.unseen.is_none() {
+            // Where the images were moved they are found in --data.
+            let all = places.len() == held_out.names.len();
+            let dataset = if all { data::choose(Arc::clone(&dataset), places.clone()) } else { data::open(&spec)? };
+            unseen = Some(Unseen { spec, dataset });
+        }
+        dataset = data::without(dataset, &places);
+    }
+    if let Some(spec) = job.unseen {
+        unseen = Some(Unseen { spec: spec.to_owned(), dataset: data::open(spec)? });
+    }
+    Ok(Images { dataset, unseen })
+}
+
+/// The images that the repair is watched on, of the last of `trained_on` and of `unseen`, without copies: up to a hundredth
+/// of them.
+///
+/// # Errors
+/// When there are more.
+fn without_copies(trained_on: &[Arc<dyn Dataset>], unseen: &Unseen, seed: u64) -> Result<[Arc<dyn Dataset>; 2]> {
+    let (train, others) = trained_on.split_last().expect("--data");
+    let looked_at = Monitor::looked_at(train.len(), unseen.dataset.len());
+    let mut sides = [train, &unseen.dataset].map(Arc::clone);
+    for (images, looked_at_here) in others.iter().map(|images| (images, 0)).chain([(train, looked_at)]) {
+        let asked = data::sample(Arc::clone(&sides[1]), looked_at, seed);
+        let against = copies::against(images, looked_at_here, copies::OTHERS, seed);
+        let found = copies::find(against.as_ref(), asked.as_ref());
+        let flag = format!("--unseen {}", unseen.spec);
+        let left_out = found.left_out(looked_at_here, None).map_err(|many| {
+            Error::usage(format!("{flag}: {many}")).hint("name images of the same kind that the encoder has not seen")
+        })?;
+        for pair in &found.pairs {
+            let (unseen, train) = (&pair.unseen_name, &pair.train_name);
+            progress::say(&format!("warning: {flag}: {unseen} is left out: it is the training image {train}"));
+        }
+        if !found.pairs.is_empty() {
+            sides[1] = data::without(asked, &left_out.unseen);
+            if looked_at_here > 0 {
+                sides[0] = data::without(data::sample(Arc::clone(train), looked_at, seed), &left_out.train);
+            }
+        }
+    }
+    Ok(sides)
+}
+
 /// `undo.toml`: all that the result depends on.
 fn table_of(
     job: &Job,
     settings: &Settings,
+    unseen: Option<&str>,
     beside: &[PathBuf],
     method: &str,
     sight: &Sight,
@@ -288,7 +360,7 @@ fn table_of(
     table.insert("normalize".into(), sight.normalize.clone().into());
     table.insert("augmentation".into(), recipe.into());
     table.insert("threads".into(), (job.threads as i64).into());
-    table.extend(job.unseen.map(|unseen| ("unseen".to_owned(), unseen.into())));
+    table.extend(unseen.map(|unseen| ("unseen".to_owned(), unseen.into())));
     table
 }
 

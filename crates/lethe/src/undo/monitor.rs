@@ -91,7 +91,7 @@ impl Monitor {
                 2 * LEAST_IMAGES
             )));
         }
-        let last = images.min(first + TABLE_IMAGES);
+        let last = Self::looked_at(train.len(), unseen.len());
         let of = |range: Range<usize>| -> Result<Self> {
             let loader = |dataset: &Arc<dyn Dataset>| {
                 let part = data::part(Arc::clone(dataset), range.clone(), settings.seed);
@@ -101,6 +101,12 @@ impl Monitor {
             Ok(Self { train: loader(train)?, unseen: loader(unseen)?, eps2 })
         };
         Ok((of(0..first)?, of(first..last)?))
+    }
+
+    /// Images a side that a [pair](Self::pair) looks at, of so many: the first of the permutation drawn from its seed.
+    pub(super) fn looked_at(train: usize, unseen: usize) -> usize {
+        let images = train.min(unseen);
+        images.min(EPOCH_IMAGES.min(images / 2) + TABLE_IMAGES)
     }
 
     pub(super) fn unseen(&self) -> &Loader {

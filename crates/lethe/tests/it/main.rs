@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod checkpoint;
+mod copies;
 mod corruption;
 mod data;
 mod diagnose;
@@ -11,12 +12,11 @@ mod files;
 mod fuzz;
 mod golden;
 mod gpu;
+mod hold_out;
 mod kill;
 mod matmul;
-mod measure;
 mod methods;
 mod optim;
-mod overlap;
 mod peers;
 mod pretrain;
 mod repairs;
@@ -26,5 +26,7 @@ mod transformers;
 mod undo;
 mod undo_sittings;
 mod views;
+#[path = "../../../lethe-diagnosis/tests/it/browser.rs"]
+mod browser;
 #[allow(dead_code, reason = "not every helper has a user yet")]
 mod support;

@@ -352,7 +352,7 @@ fn bad_input_gets_one_clear_line() {
     insta::assert_snapshot!(error(&["--data", "shapes:n=64", "--lr=-1", "--batch-size", "8"], 2), @"error: lr must be a number of at least 0, not -1");
     let unknown_key = write("key.toml", "epochs = 3\nlearning_rate = 0.1\n");
     insta::assert_snapshot!(error(&["--config", text(&unknown_key)], 2), @r"
-    error: [TMP]/key.toml: settings: unknown field `learning_rate`, expected one of `method`, `data`, `encoder`, `stem`, `patch`, `pool`, `layer_scale`, `drop_path`, `image_size`, `normalize`, `augmentation`, `epochs`, `batch_size`, `optimizer`, `lr`, `weight_decay`, `warmup_epochs`, `clip_norm`, `precision`, `device`, `threads`, `seed`, `save_every`, `bad_budget`, `umm_every`, `umm_from`, `method_settings`, `umm`
+    error: [TMP]/key.toml: settings: unknown field `learning_rate`, expected one of `method`, `data`, `encoder`, `stem`, `patch`, `pool`, `layer_scale`, `drop_path`, `image_size`, `normalize`, `augmentation`, `epochs`, `batch_size`, `optimizer`, `lr`, `weight_decay`, `warmup_epochs`, `clip_norm`, `precision`, `device`, `threads`, `seed`, `save_every`, `bad_budget`, `hold_out`, `umm_every`, `umm_from`, `method_settings`, `umm`
       hint: `lethe pretrain --help` lists the keys
     ");
     let not_toml = write("broken.toml", "epochs = 3\nlr = = 1\n");
