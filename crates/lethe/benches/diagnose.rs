@@ -1,5 +1,5 @@
-//! What a diagnosis costs beside the bare forward passes that it needs: 2,000 images a side as they are and as pairs of
-//! views, of two checkpoints, first extracted alone and then diagnosed.
+//! What a diagnosis costs beside the bare forward passes that it needs: 2,000 images a side as they are and as ten random
+//! views, of two checkpoints and a control, first extracted alone and then diagnosed.
 //!
 //! `cargo bench -p lethe --bench diagnose [ENCODER...]`; resnet18-w16 unless named. A run of `resnet18` takes some ten
 //! minutes on two cores.
@@ -10,13 +10,14 @@ use std::time::Instant;
 
 use lethe::checkpoint::{self, Meta};
 use lethe::data;
-use lethe::diagnose::{Images, Sets, Settings, Subject, diagnose};
+use lethe::diagnose::{Copies, Images, MARGIN, Sets, Settings, Subject, VIEWS, diagnose};
 use lethe::encoders::{EncoderSpec, Stem};
 use lethe::evaluate::extract;
 use lethe::loader::{Loader, LoaderSettings, Order};
 use lethe::progress::Progress;
 use lethe::rng::{self, Purpose};
 use lethe::views::{self, Augmentation, Normalize};
+use lethe_diagnosis::Relation;
 use tch::Device;
 
 const IMAGES: usize = 2000;
@@ -43,10 +44,12 @@ fn forward(spec: &EncoderSpec, sides: &[Images], settings: &Settings) -> f64 {
     let encoder = spec.build().expect("a known encoder");
     let stages: Vec<usize> = (0..encoder.stages().len()).collect();
     let start = Instant::now();
-    for seed in 0..CHECKPOINTS {
+    // The control is one more encoder.
+    for seed in 0..=CHECKPOINTS {
         let w = encoder.init(&mut rng::once(seed, Purpose::Init)).frozen();
         for side in sides {
-            for augmentation in [Augmentation::plain(32, normalize()), pairs.clone()] {
+            let plain = (Augmentation::plain(32, normalize()), 1);
+            for (augmentation, draws) in [plain, (pairs.clone(), VIEWS.div_ceil(2) as u32)] {
                 let settings = LoaderSettings {
                     batch_size: settings.batch_size,
                     order: Order::Sequential,
@@ -55,7 +58,9 @@ fn forward(spec: &EncoderSpec, sides: &[Images], settings: &Settings) -> f64 {
                 };
                 let loader = Loader::new(Arc::clone(&side.dataset), augmentation, settings).expect("images");
                 let progress = Progress::new("features", "images", IMAGES as u64);
-                extract(encoder.as_ref(), &w, &loader, 0, &stages, &progress).expect("features");
+                for draw in 0..draws {
+                    extract(encoder.as_ref(), &w, &loader, draw, &stages, &progress).expect("features");
+                }
             }
         }
     }
@@ -69,14 +74,17 @@ fn main() {
     tch::set_num_threads(threads as i32);
     let settings = Settings {
         images: IMAGES,
+        views: VIEWS,
         eps2: 0.5,
+        margin: MARGIN,
         seed: 0,
         image_size: None,
         normalize: None,
+        control: true,
         reference: None,
         augmentation: None,
-        draws: 1,
-        fisher: false,
+        gradients: false,
+        copies: Copies { check: 0, allow: None },
         batch_size: 256,
         threads,
         device: Device::Cpu,
@@ -85,7 +93,8 @@ fn main() {
         let spec = format!("shapes:n={IMAGES},size=32,seed={seed}");
         Images { dataset: data::open(&spec).expect("shapes"), spec }
     });
-    let sets = Sets { train: &sides[0], unseen: Some(&sides[1]), transfer: None };
+    let (train, unseen) = (&sides[0], Some(&sides[1]));
+    let sets = Sets { train, unseen, transfer: None, relation: Relation::RandomSplit };
     for name in asked {
         let folder = tempfile::tempdir().expect("a folder");
         let spec = EncoderSpec::new(&name, Stem::Cifar);

@@ -4,13 +4,13 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use lethe::data;
-use lethe::diagnose::gaps;
 use lethe::encoders::{EncoderSpec, Stem};
 use lethe::evaluate::{Labelled, LinearProbe, LinearSettings, PROTOCOLS, extract};
 use lethe::loader::{Loader, LoaderSettings, Order};
 use lethe::progress::Progress;
 use lethe::rng::{self, Purpose};
 use lethe::views::{Augmentation, Normalize};
+use lethe_measures::{Cell, ViewDistances, memorisation};
 use ndarray::Array2;
 use rand_distr::{Distribution, StandardNormal};
 use tch::Device;
@@ -55,10 +55,20 @@ fn extraction(c: &mut Criterion) {
 }
 
 fn intervals(c: &mut Criterion) {
-    let cells: Vec<Vec<f64>> = mixture(2000, 55).0.columns().into_iter().map(|x| x.mapv(f64::from).to_vec()).collect();
-    let mut group = c.benchmark_group("gaps");
+    // Distances between 0 and 4, one column a side.
+    let numbers = mixture(2000, 110).0.mapv(|x| 2.0 + (f64::from(x) / 2.0).tanh());
+    let distances = |cell: usize| ViewDistances {
+        train: numbers.column(2 * cell).to_vec(),
+        unseen: numbers.column(2 * cell + 1).to_vec(),
+        between: 2.0,
+        between_of: vec![2.0; numbers.nrows()],
+        zero_rows: [0, 0],
+    };
+    let distances: Vec<ViewDistances> = (0..55).map(distances).collect();
+    let cells: Vec<Cell> = distances.iter().map(|distances| Cell { distances, retrieval: None }).collect();
+    let mut group = c.benchmark_group("memorisation");
     group.sample_size(10);
-    group.bench_function("55 cells of 2000 images", |b| b.iter(|| gaps(black_box(&cells), 0)));
+    group.bench_function("55 cells of 2000 images", |b| b.iter(|| memorisation(black_box(&cells), true, 0)));
 }
 
 criterion_group!(benches, classifiers, extraction, intervals);

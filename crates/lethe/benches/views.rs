@@ -6,7 +6,6 @@ use std::sync::Arc;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use image::RgbImage;
 use lethe::data::{self, Dataset};
-use lethe::loader::*;
 use lethe::rng::{self, Purpose};
 use lethe::views::*;
 

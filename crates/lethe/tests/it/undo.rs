@@ -639,7 +639,7 @@ mod objectives {
             let values = Vec::<f64>::try_from(z.flatten(0, -1)).unwrap();
             let rows = ndarray::Array2::from_shape_vec((2 * n as usize, d as usize), values).unwrap();
             for eps2 in [0.1, 0.5] {
-                let rates = lethe_measures::pair_rates(rows.view(), eps2).unwrap();
+                let rates = lethe_measures::view_rates(rows.view(), 2, eps2).unwrap();
                 let of = |found: Tensor, expected: f64| {
                     let found = found.double_value(&[]);
                     assert!((found - expected).abs() < 1e-10, "{n}x{d}, eps2 {eps2}: {found} {expected}");
@@ -1087,7 +1087,8 @@ mod the_program {
 
     #[test]
     fn split_auto_cuts_before_the_first_stage_with_an_onset() {
-        use lethe::diagnose::{Diagnosis, Onset};
+        use lethe::diagnose::Diagnosis;
+        use lethe_diagnosis::Onset;
         let folder = temp_dir();
         let checkpoint = pretrained(folder.path());
         let run = folder.path().join("run");
@@ -1114,7 +1115,8 @@ mod the_program {
         let mut with = |stages: &[&str]| {
             let onset = |stage: &&str| {
                 let json = serde_json::json!({
-                    "of": "memorisation_gap", "stage": stage, "checkpoint": 0, "epoch": 0.5, "interval": [0.0, 1.0],
+                    "of": "memorisation_gap", "stage": stage, "checkpoint": 0,
+                    "epoch": { "value": 0.5, "low": 0.0, "high": 1.0 },
                     "abrupt": true, "rise": { "value": 1.0, "low": 0.5, "high": 1.5 }, "p": 0.001,
                 });
                 serde_json::from_value::<Onset>(json).unwrap()

@@ -7,8 +7,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use lethe::checkpoint;
-use lethe::diagnose::Estimate;
-use lethe::undo::{ByImage, Changes, EpochRow, Judge, Row, Seen, Sides, Verdict, lost};
+use lethe::undo::{BothSides, EpochRow, Judge, Look, Repaired, Row, Seen, Verdict, changes, lost};
+use lethe_measures::{Estimate, RetrievalHits, ViewDistances};
 use serde_json::Value;
 
 use crate::pretrain::signal;
@@ -290,16 +290,19 @@ fn what_is_seen_is_what_the_diagnosis_measures() {
         "45",
         "--seed",
         "3",
-        "--draws",
-        "1",
+        "--views",
+        "2",
     ];
     let json = lethe_ok(&[&command[..], &["--threads", "1", "--json", "--out", text(&diagnosis)]].concat());
     let json: Value = serde_json::from_str(&json).unwrap();
     let cell = json["cells"].as_array().unwrap().last().unwrap();
     let number = |pointer: &str| cell.pointer(pointer).and_then(Value::as_f64).unwrap_or_else(|| panic!("{pointer}"));
     for (found, pointer) in [
-        (seen.memorisation_gap, "/memorisation_gap"),
-        (seen.membership_auc, "/membership/auc/value"),
+        (seen.memorisation_gap, "/memorisation/memorisation_gap/value"),
+        (seen.relative_gap, "/memorisation/relative_gap/value"),
+        (seen.d_train, "/memorisation/d_train/value"),
+        (seen.d_unseen, "/memorisation/d_unseen/value"),
+        (seen.membership, "/memorisation/membership/value"),
         (seen.coding_rate_reduction.train, "/train/by_pair/coding_rate_reduction"),
         (seen.coding_rate_reduction.unseen, "/unseen/by_pair/coding_rate_reduction"),
     ] {
@@ -316,8 +319,15 @@ fn a_watched_repair_tells_before_and_after_in_the_table_and_on_the_page() {
         let out = folder.path().join(repair);
         let flags = format!("--repair {repair} --epochs 3 --unseen {UNSEEN}");
         let table = run(&command(&checkpoint, &out, &flags));
-        let rows =
-            ["memorisation gap, last stage", "membership AUC, last stage", "dR by pair, unseen images, last stage"];
+        let rows = [
+            "membership AUC, last stage",
+            "relative gap, last stage",
+            "memorisation gap, last stage",
+            "distance of views, training images, last stage",
+            "distance of views, unseen images, last stage",
+            "view retrieval on unseen images, last stage",
+            "dR by pair, unseen images, last stage",
+        ];
         assert!(rows.iter().all(|row| table.contains(row)), "{table}");
         let json: Value = serde_json::from_str(&fs::read_to_string(out.join("undo.json")).unwrap()).unwrap();
         let gap = |side: &str| json[side]["memorisation_gap"].as_f64().unwrap();
@@ -326,9 +336,14 @@ fn a_watched_repair_tells_before_and_after_in_the_table_and_on_the_page() {
         let change: Estimate = serde_json::from_value(json["changes"]["memorisation_gap"].clone()).unwrap();
         assert!((change.value - (gap("after") - gap("before"))).abs() < 1e-12, "{change:?}");
         assert!(change.low < change.value && change.value < change.high, "{change:?}");
-        assert!(table.contains(&format!("({:+.4} .. {:+.4})", change.low, change.high)), "{table}");
+        assert!(table.contains(&format!("({:+.4} to {:+.4})", change.low, change.high)), "{table}");
+        let repaired: Repaired = serde_json::from_value(json.clone()).unwrap();
+        let verdict = lethe_diagnosis::words::repaired(&repaired);
+        assert!(verdict.contains("memorisation in the last stage: AUC "), "{verdict}");
+        assert!(table.contains(&verdict), "{verdict}\n{table}");
         let page = fs::read_to_string(out.join("report.html")).unwrap();
         assert!(rows.iter().all(|row| page.contains(row)));
+        assert!(page.contains(&verdict), "{verdict}");
         assert!(page.contains("95\u{a0}% intervals of the change"));
         let trains = repair == "continue";
         assert_eq!(page.contains("On held-out images, epoch by epoch"), trains);
@@ -372,14 +387,27 @@ fn wrong_use_of_held_out_images_is_named() {
 mod judging {
     use super::*;
 
-    fn seen(gap: f64, retrieved: &[f64]) -> Seen {
-        Seen {
-            images: retrieved.len(),
-            memorisation_gap: gap,
-            membership_auc: 0.5,
-            coding_rate_reduction: Sides { train: 1.0, unseen: 1.0 },
-            view_retrieval: retrieved.iter().sum::<f64>() / retrieved.len() as f64,
-            by_image: ByImage { retrieved: retrieved.to_vec(), ..ByImage::default() },
+    fn look(gap: f64, retrieved: &[f64]) -> Look {
+        let n = retrieved.len();
+        Look {
+            seen: Seen {
+                images: n,
+                membership: 0.5,
+                memorisation_gap: gap,
+                relative_gap: gap,
+                d_train: 1.0 - gap,
+                d_unseen: 1.0,
+                coding_rate_reduction: BothSides { train: 1.0, unseen: 1.0 },
+                view_retrieval: retrieved.iter().sum::<f64>() / n as f64,
+            },
+            distances: ViewDistances {
+                train: vec![1.0 - gap; n],
+                unseen: vec![1.0; n],
+                between: 1.0,
+                between_of: vec![1.0; n],
+                zero_rows: [0, 0],
+            },
+            retrieval: RetrievalHits { train: retrieved.to_vec(), unseen: retrieved.to_vec() },
         }
     }
 
@@ -390,7 +418,7 @@ mod judging {
 
     #[test]
     fn what_is_lost_is_a_paired_difference_with_three_standard_errors() {
-        let Estimate { value, low, high } = lost(&seen(0.0, &[1.0, 1.0, 0.5, 0.0]), &seen(0.0, &[0.0, 1.0, 1.0, 0.0]));
+        let Estimate { value, low, high } = lost(&look(0.0, &[1.0, 1.0, 0.5, 0.0]), &look(0.0, &[0.0, 1.0, 1.0, 0.0]));
         // Differences 1, 0, -0.5, 0: mean 0.125, variance (0.765625 + 2 * 0.015625 + 0.390625) / 3 = 0.3958333.
         let width = 3.0 * (0.395_833_333_333_333_3f64 / 4.0).sqrt();
         assert!((value - 0.125).abs() < 1e-15);
@@ -401,32 +429,40 @@ mod judging {
     #[test]
     fn changes_are_paired_by_image() {
         let n = 200;
-        let side = |nearer: f64, moved: f64| Seen {
-            by_image: ByImage {
+        let side = |nearer: f64, moved: f64| Look {
+            distances: ViewDistances {
                 train: (0..n).map(|i| 1.0 - nearer + moved * f64::from(i)).collect(),
                 unseen: (0..n).map(|i| 1.0 + moved * f64::from(i)).collect(),
-                retrieved: images(60),
+                between: 2.0,
+                between_of: vec![2.0; n as usize],
+                zero_rows: [0, 0],
             },
-            ..seen(nearer, &images(60))
+            ..look(nearer, &images(60))
         };
-        let Changes { memorisation_gap, membership_auc, view_retrieval } =
-            Changes::of(&side(0.5, 0.001), &side(0.25, 0.002), 0).unwrap();
+        let changes = changes(&side(0.5, 0.001), &side(0.25, 0.002)).unwrap();
+        let (gap, membership) = (changes.memorisation_gap, changes.membership);
         let ends = |change: Estimate| [change.low, change.value, change.high];
-        assert!(ends(memorisation_gap).iter().all(|end| (end + 0.25).abs() < 1e-9), "{memorisation_gap:?}");
-        assert_eq!(ends(view_retrieval), [0.0; 3]);
+        assert!(ends(gap).iter().all(|end| (end + 0.25).abs() < 1e-9), "{gap:?}");
+        assert_eq!(ends(changes.view_retrieval), [0.0; 3]);
+        let relative = changes.relative_gap;
+        assert!((relative.value + 0.125).abs() < 1e-9 && relative.high < 0.0, "{relative:?}");
+        // Unseen images move by 0.001 i, training images by 0.25 more.
+        let moved = 0.001 * 199.0 / 2.0;
+        assert!((changes.d_unseen.value - moved).abs() < 1e-9, "{:?}", changes.d_unseen);
+        assert!((changes.d_train.value - moved - 0.25).abs() < 1e-9, "{:?}", changes.d_train);
         // All training images are nearer before (the largest distance is 0.699); of the 200 x 200 pairs after, those
         // with 0.75 + 0.002 i < 1 + 0.002 j: i - j < 125.
         let auc = 1.0 - f64::from((125..200).map(|i| i - 125).sum::<i32>() + 75) / 40_000.0;
-        assert!((membership_auc.value - (auc - 1.0)).abs() < 1e-3, "{membership_auc:?} for {}", auc - 1.0);
-        assert!(membership_auc.high < 0.0);
+        assert!((membership.value - (auc - 1.0)).abs() < 1e-3, "{membership:?} for {}", auc - 1.0);
+        assert!(membership.high < 0.0);
     }
 
     /// Verdicts on (gap, images found) from a base of gap 0.10 and 60 of 100 images.
     fn verdicts(epochs: &[(f64, usize)]) -> (Vec<Verdict>, Judge) {
-        let base = seen(0.10, &images(60));
+        let base = look(0.10, &images(60));
         let mut judge = Judge::new(&base);
         let hear = |(i, &(gap, found)): (usize, &(f64, usize))| {
-            let now = seen(gap, &images(found));
+            let now = look(gap, &images(found));
             judge.hear(i as u32 + 1, &now, &lost(&base, &now))
         };
         let verdicts = epochs.iter().enumerate().map(hear).collect();
@@ -443,10 +479,10 @@ mod judging {
 
     #[test]
     fn a_start_that_finds_nothing_has_no_say() {
-        let base = seen(0.10, &images(9));
+        let base = look(0.10, &images(9));
         let mut judge = Judge::new(&base);
         for epoch in 1..4 {
-            let now = seen(0.2, &images(0));
+            let now = look(0.2, &images(0));
             let verdict = judge.hear(epoch, &now, &lost(&base, &now));
             assert_eq!((verdict, judge.kept), (Verdict { keep: true, stop: false }, epoch));
         }
