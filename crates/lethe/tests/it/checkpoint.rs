@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use lethe::checkpoint::{self, Checkpoint, Meta, State};
-use lethe::encoders::{EncoderSpec, Part, Pool, Stem};
+use lethe::encoders::{EncoderSpec, Part, Stem};
 use lethe::nn::{Mode, Weights};
 use lethe::rng::{Purpose, once};
 use rand::RngExt;
