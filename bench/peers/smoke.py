@@ -1,7 +1,7 @@
 """Runs every script of bench and docs in a small form, each by a Python that sees no installed packages but those the script
 asks for: what it needs must come from the environment that it makes or names. `cargo xtask test --peers` calls it.
 
-    python3 bench/peers/smoke.py
+    python3 bench/peers/smoke.py [SCRIPT ...]      # only these
 
 It builds lethe in release mode and shows the seconds of each script. The figures that they print mean nothing.
 Left out: docs/results/first-run.sh and observations.sh, which train for hours.
@@ -20,8 +20,8 @@ import common
 
 PEERS = common.ROOT / "bench/peers"
 RESULTS = common.ROOT / "docs/results"
-# No variables, no user's packages, no installed packages.
-BARE = [sys.executable, "-E", "-s", "-S"]
+# No variables, no packages of the user or of the installation; no folder of compiled code stays behind.
+BARE = [sys.executable, "-B", "-E", "-s", "-S"]
 SIZE = 32
 
 
@@ -59,24 +59,29 @@ def main():
         write_images(folder / "test", 10, 10)
         small_plan(folder / "methods.toml")
         shutil.copy(RESULTS / "observations.jsonl", folder)
-        methods = [*BARE, PEERS / "methods.py", "--plan", folder / "methods.toml"]
-        pretrain = ["--encoder", "resnet18-w4", "--rounds", 1, "--workers", 0, "--precision", "f32"]
+        narrow = ["--encoder", "resnet18-w4", "--rounds", 1, "--workers", 0, "--precision", "f32"]
         scripts = [
-            ("observations.py table", [*BARE, RESULTS / "observations.py", "table", folder / "observations.jsonl"]),
-            ("observations.py plots", [python, RESULTS / "observations.py", "plots", folder / "observations.jsonl"]),
-            ("methods.py --table", [*BARE, PEERS / "methods.py", "--table"]),
-            ("measures.py", [*BARE, PEERS / "measures.py", "--rows", 2000, "--columns", 64]),
-            ("methods.py", [*methods, folder, "--out", folder / "methods"]),
-            ("pretrain.py", [*BARE, PEERS / "pretrain.py", folder / "train", *pretrain]),
-            ("views.py", [*BARE, PEERS / "views.py", folder / "train", "--rounds", 1, "--images", 600]),
-            ("undo.py", [*BARE, PEERS / "undo.py", "--rounds", 1]),
+            (RESULTS / "observations.py", ["table", folder / "observations.jsonl"]),
+            (RESULTS / "observations.py", ["plots", folder / "observations.jsonl"]),
+            (PEERS / "methods.py", ["--table"]),
+            (PEERS / "measures.py", ["--rows", 2000, "--columns", 64]),
+            (PEERS / "methods.py", [folder, "--out", folder / "methods", "--plan", folder / "methods.toml"]),
+            (PEERS / "pretrain.py", [folder / "train", *narrow]),
+            (PEERS / "views.py", [folder / "train", "--rounds", 1, "--images", 600]),
+            (PEERS / "undo.py", ["--rounds", 1]),
         ]
-        for name, command in [("release build", None), *scripts]:
+        wanted = sys.argv[1:]
+        for script, arguments in scripts:
+            if wanted and script.name not in wanted:
+                continue
             start = time.perf_counter()
-            printed = common.run(command) if command else common.build("--bin", "lethe") or "built"
-            if not printed.strip():
-                sys.exit(f"{name}: it printed nothing")
-            print(f"{name:<24} {time.perf_counter() - start:6.1f} s", flush=True)
+            # Drawing needs matplotlib; else no package is to be seen.
+            python_of_it = [python] if arguments[0] == "plots" else BARE
+            common.run([*python_of_it, script, *arguments])
+            told = " ".join(str(argument) for argument in arguments if argument in ("table", "plots", "--table"))
+            print(f"{script.name + ' ' + told:<24} {time.perf_counter() - start:6.1f} s", flush=True)
+            if told == "plots" and not list((folder / "observations").glob("*.png")):
+                sys.exit("observations.py plots: no picture")
 
 
 if __name__ == "__main__":

@@ -80,5 +80,5 @@ fn simulations(root: &Path) -> Result<()> {
 /// Every script of bench and docs, in a small form.
 fn scripts(root: &Path) -> Result<()> {
     let python = environment::python(root)?;
-    run(Command::new("python3").arg(root.join("bench/peers/smoke.py")).env(environment::VARIABLE, python))
+    run(Command::new("python3").arg("-B").arg(root.join("bench/peers/smoke.py")).env(environment::VARIABLE, python))
 }
