@@ -124,7 +124,7 @@ pub fn others(text: &str) -> Result<usize, String> {
 
 /// The copies that `train` and `unseen` share. A broken image is no copy.
 pub fn find(train: &dyn Dataset, unseen: &dyn Dataset) -> Copies {
-    let progress = Progress::new("copies", "images", (train.len() + unseen.len()) as u64);
+    let progress = progress(train.len() + unseen.len());
     let prints = fingerprints(unseen, &progress);
     let distinct = Distinct::of(&prints);
     // For each training image that can be read, its copies among the distinct unseen ones.
@@ -164,6 +164,13 @@ pub fn find(train: &dyn Dataset, unseen: &dyn Dataset) -> Copies {
     }
 }
 
+/// Fewer images than this take no time that anybody waits for.
+const SHOWN_FROM: usize = 2000;
+
+fn progress(images: usize) -> Progress {
+    if images < SHOWN_FROM { Progress::hidden() } else { Progress::new("copies", "images", images as u64) }
+}
+
 /// Images of one data set that are copies of one another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
@@ -176,7 +183,7 @@ pub struct Group {
 /// The groups of copies in `data`, in the order of their first images. Every two images are compared: 50,000 take
 /// a second beside the decoding, 1,000,000 some minutes. A broken image is no copy.
 pub fn within(data: &dyn Dataset) -> Vec<Group> {
-    let prints = fingerprints(data, &Progress::new("copies", "images", data.len() as u64));
+    let prints = fingerprints(data, &progress(data.len()));
     let groups = Distinct::of(&prints).groups;
     let hashes: Vec<u64> = groups.iter().map(|(print, _)| print.hash).collect();
     let near = |i: usize| {

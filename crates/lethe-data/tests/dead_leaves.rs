@@ -42,14 +42,14 @@ fn the_first_image_stays_as_it_is() {
     let image = leaves(DeadLeavesSettings { size: 8, ..DeadLeavesSettings::default() }).draw(0);
     let diagonal: Vec<u8> = (0..8).flat_map(|i| image.get_pixel(i, i).0).collect();
     let known = [
-        [181, 174, 160],
-        [164, 192, 163],
-        [184, 192, 153],
-        [180, 193, 175],
-        [208, 225, 200],
-        [183, 180, 165],
-        [186, 179, 132],
-        [180, 192, 163],
+        [174, 182, 198],
+        [137, 125, 159],
+        [125, 138, 84],
+        [129, 200, 128],
+        [161, 167, 125],
+        [160, 146, 116],
+        [115, 99, 136],
+        [143, 131, 151],
     ];
     assert!(diagonal.iter().zip(known.as_flattened()).all(|(a, b)| a.abs_diff(*b) <= 1), "{diagonal:?}");
 }

@@ -228,7 +228,7 @@ pub const FUNCTIONS: &[Function] = &[
         title: "Squared length of the batch gradient",
         formula: "mean over batches of view pairs of ||grad loss||^2, for the parameters of a stage",
         paper: "Critical periods, ICLR 2026, openreview UxIRc97ecL",
-        takes: "a checkpoint of Lethe with its state (`lethe diagnose --fisher`)",
+        takes: "a checkpoint of Lethe with its state (`lethe diagnose --gradients`)",
         cost: "a backward pass a batch",
         variant: "no trace of a Fisher information, which the paper calls it: that is of single images, and a \
                   contrastive loss has no likelihood of one",

@@ -18,7 +18,7 @@ pub const NORMALIZATIONS: &[(&str, Normalize)] = &[
     ("tiny-imagenet", Normalize { mean: [0.480, 0.448, 0.398], std: [0.277, 0.269, 0.282] }),
     ("imagenet", Normalize { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }),
     ("shapes", Normalize { mean: [0.385, 0.369, 0.368], std: [0.193, 0.167, 0.186] }),
-    ("dead-leaves", Normalize { mean: [0.496, 0.497, 0.497], std: [0.183, 0.183, 0.184] }),
+    ("dead-leaves", Normalize { mean: [0.502, 0.501, 0.500], std: [0.238, 0.238, 0.238] }),
     ("none", Normalize { mean: [0.0; 3], std: [1.0; 3] }),
 ];
 

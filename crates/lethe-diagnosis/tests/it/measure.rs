@@ -157,7 +157,7 @@ fn json_of_pairs() {
         "silhouette": "unit rows, the tightest of 5 runs of k-means in 10 clusters, seed 0",
         "cluster_stability": "unit rows, mean adjusted mutual information of 5 runs of k-means in 10 clusters, seed 0",
         "dse_pooled": "Lethe's own for pooled unit rows, not the paper's: 24 clusters, seed 0, no part within images",
-        "clid": "unit rows in floor(sqrt(n)) clusters by k-means, a random half predicts the other, seed 0; ID over d, where the paper adds the two over many models",
+        "clid": "unit rows in floor(sqrt(n)) clusters by k-means, a random half predicts the other, seed 0; ID over d, where the paper compares many models",
         "idest": "raw rows, of copies the first only, trees of n, n/2, n/4, n/8 and n/16 rows, 5 subsamples of each size below n, seed 0"
       },
       "skipped": {
@@ -253,7 +253,7 @@ fn every_stage_of_a_safetensors_file() {
         "silhouette": "unit rows, the tightest of 5 runs of k-means in 10 clusters, seed 0",
         "cluster_stability": "unit rows, mean adjusted mutual information of 5 runs of k-means in 10 clusters, seed 0",
         "dse_pooled": "Lethe's own for pooled unit rows, not the paper's: 24 clusters, seed 0, no part within images",
-        "clid": "unit rows in floor(sqrt(n)) clusters by k-means, a random half predicts the other, seed 0; ID over d, where the paper adds the two over many models",
+        "clid": "unit rows in floor(sqrt(n)) clusters by k-means, a random half predicts the other, seed 0; ID over d, where the paper compares many models",
         "idest": "raw rows, of copies the first only, trees of n, n/2, n/4, n/8 and n/16 rows, 5 subsamples of each size below n, seed 0"
       },
       "skipped": {

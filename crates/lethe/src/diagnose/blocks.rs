@@ -4,12 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ndarray::{Array2, Array3};
+use rayon::prelude::*;
 
 use super::extraction::{OneSide, Shown};
 use super::{Sets, Settings, augmentation, samples};
 use lethe_diagnosis::Relation;
 
 use crate::data::Dataset;
+use crate::data::fingerprint::digest;
 use crate::error::Result;
 use crate::evaluate::Model;
 use crate::feature_file::{Block, Blocks, Side, Stage, write_blocks};
@@ -49,6 +51,7 @@ pub fn write_features(
     let arrays: Vec<Vec<(Array3<f32>, Array2<f32>)>> =
         sides.iter().map(|side| (0..stages.len()).map(|stage| side.arrays(stage)).collect()).collect();
     let files: Vec<Vec<String>> = samples.iter().map(|side| (0..side.len()).map(|i| side.name(i)).collect()).collect();
+    let digests = samples.iter().map(|side| digests_of(side.as_ref())).collect::<Option<Vec<Vec<String>>>>();
     let block = |(side, which): (usize, Side)| Block {
         side: which,
         stages: names
@@ -58,11 +61,17 @@ pub fn write_features(
             .collect(),
         labels: samples[side].labels(),
         names: Some(&files[side]),
-        digests: None,
+        digests: digests.as_ref().map(|digests| digests[side].as_slice()),
     };
     let sides = [(0, Side::Train), (1, Side::Unseen)].into_iter().map(block).collect();
     let random_split = sets.relation == Relation::RandomSplit;
     write_blocks(path, &Blocks { epoch: model.epoch, random_split, sides })?;
     let stages = names.into_iter().zip(&arrays[0]).map(|(name, (_, plain))| (name, plain.ncols())).collect();
     Ok(Written { images: samples[0].len(), stages })
+}
+
+/// Digests of the decoded pixels of all images, in hexadecimal; none where an image cannot be read.
+fn digests_of(images: &dyn Dataset) -> Option<Vec<String>> {
+    let hexadecimal = |image: &image::RgbImage| digest(image).iter().map(|byte| format!("{byte:02x}")).collect();
+    (0..images.len()).into_par_iter().map(|i| images.image(i).ok().as_ref().map(hexadecimal)).collect()
 }

@@ -678,8 +678,8 @@ fn wrong_use_is_said_in_one_line() {
       hint: expected CLASS/*.jpg or *.jpg; endings: jpg, jpeg, png, webp, bmp
     ");
     assert_snapshot!(fails(&[text(&path), "--data", data, "--unseen", data], 2), @r"
-    error: --unseen shapes:n=40,size=16: 40 of 40 images looked at are training images: shapes/0 is shapes/0
-      hint: name images of the same kind that the encoder has not seen
+    error: --unseen shapes:n=40,size=16: 40 of 40 images are copies of training images: shapes/0 is shapes/0
+      hint: name images that the encoder has not seen, or pass --allow-overlap N
     ");
     assert_snapshot!(fails(&[text(&path)], 2), @r"
     error: --data is missing

@@ -144,14 +144,15 @@ fn too_many_to_hold_out_are_refused() {
     ");
     lethe_ok(&args("shapes:n=40,size=16", "24", text(&out)));
     // A queue has room for the images that are trained on, not for all.
-    let queue = ["pretrain", "--method", "moco-v2", "--data", "shapes:n=80,size=16", "--batch-size", "16"];
     let config = folder.path().join("queue.toml");
-    std::fs::write(&config, "[method_settings]\nqueue_size = 80\n").unwrap();
-    let more = ["--config", text(&config), "--encoder", "resnet18-w4", "--hold-out", "16", "--epochs", "1", "--out"];
+    std::fs::write(&config, "[method_settings]\nqueue_size = 160\nproj_hidden_dim = 8\n").unwrap();
     let moco = folder.path().join("moco");
-    let told = lethe(&[&queue[..], &more, &[text(&moco)]].concat());
-    let config = RunFolder::open(&moco).map(|run| run.read_config().unwrap());
-    assert!(!told.status.success() || config.unwrap().method_settings["queue_size"].as_integer().unwrap() <= 80);
+    let given =
+        ["pretrain", "--method", "moco-v2", "--data", "shapes:n=80,size=16", "--hold-out", "16", "--epochs", "1"];
+    let more = ["--config", text(&config), "--encoder", "resnet18-w4", "--batch-size", "16", "--out", text(&moco)];
+    let told = lethe(&[&given[..], &more].concat());
+    let said = String::from_utf8(told.stderr).unwrap();
+    assert!(told.status.success() && said.contains("a queue of 160 rows holds each of 64 images"), "{said}");
 }
 
 #[test]
@@ -179,7 +180,7 @@ fn a_repair_is_watched_on_the_images_held_out() {
     assert_eq!(settings["unseen"].as_str(), Some(text(&list)));
     let (named, ..) = repair(&training, &["--unseen", text(&list)], "named");
     let numbers = ["steps", "before", "after", "changes", "kept_epoch"];
-    assert_eq!(own["before"]["images"], 40);
+    assert_eq!(own["before"]["images"], 20); // the other 20 choose the epoch
     assert!(numbers.iter().all(|key| own[key] == named[key]), "{own} {named}");
     // --unseen goes before.
     let (other, settings, _) = repair(text(&images), &["--unseen", "shapes:n=60,size=16,seed=8"], "other");
@@ -204,19 +205,32 @@ fn a_repair_is_watched_on_the_images_held_out() {
 #[test]
 fn copies_among_the_unseen_images_are_left_out_of_a_repair() {
     let folder = temp_dir();
-    let images = images(folder.path());
     let run = folder.path().join("run");
-    lethe_ok(&args(text(&images), "0", text(&run)));
+    let train = "shapes:n=120,size=16,seed=3";
+    lethe_ok(&args(train, "0", text(&run)));
     let checkpoint = run.join("checkpoints/epoch-0003.safetensors");
-    let unseen = folder.path().join("unseen");
-    std::fs::create_dir(&unseen).unwrap();
-    let others = data::open("shapes:n=200,size=16,seed=9").unwrap();
-    (0..200).for_each(|i| others.image(i).unwrap().save(unseen.join(format!("{i:03}.png"))).unwrap());
-    let one = image::open(images.join("a/00.png")).unwrap();
-    one.save(unseen.join("copy.bmp")).unwrap();
     let out = folder.path().join("undone");
-    let given = ["undo", text(&checkpoint), "--data", text(&images), "--unseen", text(&unseen), "--epochs", "1"];
-    let told = lethe(&[&given[..], &["--repair", "continue", "--batch-size", "16", "--out", text(&out)]].concat());
-    let said = String::from_utf8(told.stderr).unwrap();
-    assert!(told.status.success() || said.contains("copies of training images"), "{said}");
+    // Of 120 images that are looked at one may be a copy.
+    let repair = |copies: usize| {
+        let unseen = folder.path().join(format!("unseen-{copies}"));
+        std::fs::create_dir(&unseen).unwrap();
+        let [train, others] = [train, "shapes:n=120,size=16,seed=9"].map(|spec| data::open(spec).unwrap());
+        for i in 0..120 {
+            let from = if i < copies { &train } else { &others };
+            from.image(i).unwrap().save(unseen.join(format!("{i:03}.bmp"))).unwrap();
+        }
+        let given = ["undo", text(&checkpoint), "--data", "shapes:n=120,size=16,seed=3", "--unseen", text(&unseen)];
+        let more = ["--repair", "continue", "--epochs", "1", "--batch-size", "16", "--out", text(&out)];
+        lethe(&[&given[..], &more].concat())
+    };
+    let two = repair(2);
+    let said = String::from_utf8(two.stderr).unwrap();
+    assert_eq!(two.status.code(), Some(2), "{said}");
+    assert!(said.contains("2 of 120 images are copies of training images") && !out.exists(), "{said}");
+    let one = repair(1);
+    let said = String::from_utf8(one.stderr).unwrap();
+    assert!(one.status.success(), "{said}");
+    assert!(said.contains("unseen-1/000.bmp is left out: it is the training image shapes/0"), "{said}");
+    let json: serde_json::Value = lethe::files::read_json(&out.join("undo.json")).unwrap();
+    assert_eq!(json["before"]["images"], 60); // of 119 a side the first 59 choose, the others tell
 }

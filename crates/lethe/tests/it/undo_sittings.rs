@@ -375,7 +375,7 @@ fn wrong_use_of_held_out_images_is_named() {
     let out = folder.path().join("out");
     let said = |unseen: &str| refused(&command(&checkpoint, &out, &format!("--unseen {unseen}")), 2);
     insta::assert_snapshot!(said(DATA), @r"
-    error: --unseen shapes:n=96,size=16: 96 of 96 images looked at are training images: shapes/0 is shapes/0
+    error: --unseen shapes:n=96,size=16: 96 of 96 images are copies of training images: shapes/0 is shapes/0
       hint: name images of the same kind that the encoder has not seen
     ");
     insta::assert_snapshot!(said("shapes:n=30,size=16,seed=7"), @r"error: 30 images a side are too few to watch a repair, expected 40");

@@ -202,7 +202,7 @@ fn multi_crop_goes_all_the_way(method: &str) {
     lethe_ok(&[&undo[..], &["--batch-size", "16", "--groups", "kmeans:3"]].concat());
     let report = folder.path().join(format!("{method}-report"));
     let unseen = "shapes:n=48,size=70,seed=9";
-    let diagnose = ["diagnose", text(&run), "--data", data, "--unseen", unseen, "--out", text(&report), "--fisher"];
+    let diagnose = ["diagnose", text(&run), "--data", data, "--unseen", unseen, "--out", text(&report), "--gradients"];
     lethe_ok(&[&diagnose[..], &["--batch-size", "16"]].concat());
 }
 
@@ -243,8 +243,8 @@ fn one_view_is_enough_to_diagnose_and_too_few_to_compare() {
     assert!(!run.exists());
     lethe_ok(&[&pretrain, &small[..], &["--augmentation", "emp-ssl"]].concat());
     let diagnose = ["diagnose", text(&run), "--data", "shapes:n=48,size=16", "--augmentation", "mae"];
-    let (report, fisher) = (folder.path().join("report"), folder.path().join("fisher"));
+    let (report, gradients) = (folder.path().join("report"), folder.path().join("gradients"));
     lethe_ok(&[&diagnose[..], &["--out", text(&report)]].concat());
-    let stderr = lethe_err(&[&diagnose[..], &["--fisher", "--out", text(&fisher)]].concat(), 2);
+    let stderr = lethe_err(&[&diagnose[..], &["--gradients", "--out", text(&gradients)]].concat(), 2);
     assert!(stderr.contains("error: simclr compares two views of an image, this augmentation gives one"), "{stderr}");
 }
