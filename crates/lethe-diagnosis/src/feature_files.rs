@@ -59,7 +59,11 @@ pub fn diagnose(input: &FromFiles) -> Result<Diagnosed> {
         labels: first.labels(side).map(|labels| take(labels, kept.as_deref())),
         // Labels of both sides are of one list of classes.
         classes: Vec::new(),
-        copies: first.digests(side).map(|digests| within(&take(digests, kept.as_deref()))),
+        // Copies are counted among the training images alone.
+        copies: match side {
+            Side::Train => first.digests(side).map(|digests| within(&take(digests, kept.as_deref()))),
+            _ => None,
+        },
     };
     let known = if input.random_split || files.iter().all(FeatureBlocks::random_split) {
         Relation::RandomSplit

@@ -86,7 +86,8 @@ fn names_generated(spec: &str) -> bool {
 /// Opens `shapes`, `shapes:n=2000,spurious=0.9`, `dead-leaves`, a folder of images, CIFAR binaries.
 ///
 /// Any of them may end in `@n=5000,skip=0,seed=0`: images `skip..skip + n` of a permutation drawn from `seed`, so that
-/// different ranges under one seed share no image. Without `n` it is all that is left. With
+/// different ranges under one seed share no image. Without `n` it is all that is left, and without `skip` as well all of
+/// them in their own order. With
 /// `corrupt=gaussian-noise,severity=3` they are corrupted, with noise drawn from the same `seed`. `part=training` takes
 /// the images that a `held_out.json` did not hold out.
 pub fn open(spec: &str) -> Result<Arc<dyn Dataset>> {
@@ -101,7 +102,7 @@ pub fn open(spec: &str) -> Result<Arc<dyn Dataset>> {
             Some(part) => held_out::open_part(whole, &shown, &part)?,
         };
         let whole = corruption::wrap(whole, &shown, &settings)?;
-        return Ok(Arc::new(subset::Subset::parse(whole, &shown, &settings)?));
+        return subset::parse(whole, &shown, &settings);
     }
     open_whole(spec)
 }

@@ -18,25 +18,6 @@ pub(super) struct Subset {
 }
 
 impl Subset {
-    /// Images `skip..skip + n` of a permutation of `whole`, by the settings `n=..,skip=..,seed=..`.
-    pub(super) fn parse(whole: Arc<dyn Dataset>, shown: &str, settings: &Settings) -> Result<Self> {
-        let skip: usize = settings.get("skip", "a whole number")?.unwrap_or(0);
-        let seed: u64 = settings.get("seed", "a whole number")?.unwrap_or(0);
-        let n: usize = match settings.get("n", "a whole number")? {
-            Some(n) => n,
-            None => whole.len().saturating_sub(skip),
-        };
-        let end = skip.checked_add(n).filter(|&end| end <= whole.len() && n > 0);
-        let Some(end) = end else {
-            return Err(Error::usage(format!(
-                "{shown}: asks for {n} images after the first {skip}, of {}",
-                whole.len()
-            ))
-            .hint("n must be at least 1 and skip + n at most the number of images"));
-        };
-        Ok(Self::take(whole, skip..end, seed))
-    }
-
     /// The images at the places `range`, which the data set has, of a permutation drawn from `seed`.
     fn take(whole: Arc<dyn Dataset>, range: Range<usize>, seed: u64) -> Self {
         let mut order: Vec<usize> = (0..whole.len()).collect();
@@ -48,6 +29,24 @@ impl Subset {
         let labels = whole.labels().map(|labels| indices.iter().map(|&i| labels[i]).collect());
         Self { whole, indices, labels }
     }
+}
+
+/// Images `skip..skip + n` of a permutation of `whole`, by the settings `n=..,skip=..,seed=..`; with neither `n` nor `skip`
+/// all of them, in order.
+pub(super) fn parse(whole: Arc<dyn Dataset>, shown: &str, settings: &Settings) -> Result<Arc<dyn Dataset>> {
+    let n: Option<usize> = settings.get("n", "a whole number")?;
+    let skip: Option<usize> = settings.get("skip", "a whole number")?;
+    let seed: u64 = settings.get("seed", "a whole number")?.unwrap_or(0);
+    if n.is_none() && skip.is_none() {
+        return Ok(whole);
+    }
+    let skip = skip.unwrap_or(0);
+    let n = n.unwrap_or(whole.len().saturating_sub(skip));
+    let end = skip.checked_add(n).filter(|&end| end <= whole.len() && n > 0).ok_or_else(|| {
+        Error::usage(format!("{shown}: asks for {n} images after the first {skip}, of {}", whole.len()))
+            .hint("n must be at least 1 and skip + n at most the number of images")
+    })?;
+    Ok(part(whole, skip..end, seed))
 }
 
 /// The images `indices`, which the data set has, in that order.

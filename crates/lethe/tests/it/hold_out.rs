@@ -181,7 +181,9 @@ fn a_repair_is_watched_on_the_images_held_out() {
     let (named, ..) = repair(&training, &["--unseen", text(&list)], "named");
     let numbers = ["steps", "before", "after", "changes", "kept_epoch"];
     assert_eq!(own["before"]["images"], 20); // the other 20 choose the epoch
-    assert!(numbers.iter().all(|key| own[key] == named[key]), "{own} {named}");
+    for key in numbers {
+        assert_eq!(own[key], named[key], "{key}");
+    }
     // --unseen goes before.
     let (other, settings, _) = repair(text(&images), &["--unseen", "shapes:n=60,size=16,seed=8"], "other");
     assert_eq!(settings["unseen"].as_str(), Some("shapes:n=60,size=16,seed=8"));
@@ -190,7 +192,9 @@ fn a_repair_is_watched_on_the_images_held_out() {
     let moved = folder.path().join("elsewhere");
     std::fs::rename(&images, &moved).unwrap();
     let (again, ..) = repair(text(&moved), &[], "moved");
-    assert!(numbers.iter().all(|key| again[key] == own[key]), "{again} {own}");
+    for key in numbers {
+        assert_eq!(own[key], again[key], "{key}");
+    }
 
     let few = folder.path().join("few");
     lethe_ok(&args(text(&moved), "10", text(&few)));
