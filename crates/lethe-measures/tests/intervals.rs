@@ -84,8 +84,8 @@ impl Law {
                 |x| (-0.5 * x * x).exp() / (2.0 * std::f64::consts::PI).sqrt(),
             )
         };
-        let step = 0.002;
-        (-100_000..100_000).map(|at| f64::from(at) * step).map(|x| below(x + shift) * density(x) * step).sum()
+        let step = 0.02;
+        (-10_000..10_000).map(|at| f64::from(at) * step).map(|x| below(x + shift) * density(x) * step).sum()
     }
 
     /// The shift that gives an area.
@@ -267,9 +267,9 @@ fn intervals_of_one_cell_hold() {
 #[test]
 #[ignore = "an hour"]
 fn intervals_of_55_cells_hold_together() {
-    let cases = SIDES.into_iter().flat_map(|sides| [Law::Normal, Law::Heavy].map(|law| (sides, law)));
-    let cases = cases.flat_map(|(sides, law)| [0.5, 0.97].map(|auc| (sides, law, auc)));
-    covered(cases.map(|(sides, law, auc)| coverage_of_scores(sides, law, auc, CELLS)), 100.0);
+    let sides = SIDES.into_iter().filter(|sides| sides.paired() || sides.train != sides.unseen);
+    let cases = sides.flat_map(|sides| [0.5, 0.97].map(|auc| (sides, auc)));
+    covered(cases.map(|(sides, auc)| coverage_of_scores(sides, Law::Heavy, auc, CELLS)), 100.0);
 }
 
 /// Views of both sides at many cells of one encoder, of the same images through the same draws.
@@ -506,7 +506,7 @@ fn a_shift_is_no_false_alarm() {
     say(
         "\n| images | columns | shift of the mean, in deviations of all columns together | p <= 5 % |\n|---|---|---|---|",
     );
-    let repeats = repeats() / 5;
+    let repeats = repeats() / 10;
     for (images, columns) in [(50, 20), (50, 500), (250, 100), (250, 1000)] {
         for shift in [0.0, 0.5, 1.0, 2.0] {
             let mut alarms = 0;
