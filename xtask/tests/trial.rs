@@ -140,9 +140,9 @@ fn a_killed_trial_goes_on_where_it_stopped() {
     for stage in ["stem", "stage1", "stage2", "stage3", "stage4"] {
         let gap = |line: &Value| line["memorisation"][stage]["gap"].as_f64().expect("a gap");
         assert_eq!(gap(nothing) == gap(plain), !["stage3", "stage4"].contains(&stage), "{stage}");
-        for key in ["class_rate", "auc"] {
-            assert!(plain["memorisation"][stage][key].is_f64(), "{stage} {key}");
-        }
+        assert!(plain["memorisation"][stage]["auc"].is_f64(), "{stage}");
+        // Compared by class at the last stage alone.
+        assert_eq!(plain["memorisation"][stage]["class_rate"].is_f64(), stage == "stage4", "{stage}");
     }
     for protocol in ["knn-20", "linear"] {
         for stage in ["stage2", "stage4"] {

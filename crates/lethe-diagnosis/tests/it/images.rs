@@ -135,7 +135,7 @@ fn copies_within_the_training_set_are_counted_and_shown() {
     assert_eq!(copies[..4], [Some(2), Some(2), Some(2), Some(0)]);
     let (_, rows) = table(&folder.path().join("second/images.csv"));
     assert_eq!(rows.iter().filter(|row| row[8] == "2").count(), 3);
-    assert_eq!(rows.iter().filter(|row| row[8] == "0").count(), 397);
+    assert_eq!(rows.iter().filter(|row| row[8] == "0").count(), 197);
 
     let page = std::fs::read_to_string(folder.path().join("second/report.html")).unwrap();
     let gallery =
