@@ -18,5 +18,5 @@ pub mod views; // random augmentations
 pub use error::{Error, Result};
 pub use sources::{
     Dataset, Encoding, Fault, SOURCES, Source, absolute, catalog, choose, cifar, corruption, dead_leaves, folder,
-    held_out, is_random_split, open, overlap, part, sample, shapes, without,
+    held_out, is_random_split, open, part, sample, shapes, without,
 };

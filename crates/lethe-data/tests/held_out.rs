@@ -52,7 +52,7 @@ fn every_class_gives_the_same_share() {
     assert!(often.iter().all(|&times| (12..=68).contains(&times)), "{often:?}");
     assert_eq!(drawn(20, 3), drawn(20, 3));
     assert_ne!(drawn(20, 3), drawn(20, 4));
-    assert_eq!(drawn(0, 3), [String::new(); 0]);
+    assert!(drawn(0, 3).is_empty());
 }
 
 #[test]

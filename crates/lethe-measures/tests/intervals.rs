@@ -70,19 +70,21 @@ impl Law {
 
     /// The chance that a score lies below one moved by `shift`.
     fn auc(self, shift: f64) -> f64 {
-        let (below, density): (fn(f64) -> f64, fn(f64) -> f64) = if self == Self::Heavy {
-            (
-                |t| {
-                    let square = 1.0 + t * t / 4.0;
-                    0.5 + 0.375 * t / square.sqrt() * (1.0 - t * t / square / 12.0)
-                },
-                |t| 0.375 * (1.0 + t * t / 4.0).powf(-2.5),
-            )
-        } else {
-            (
-                |x| 0.5 * libm::erfc(-x / std::f64::consts::SQRT_2),
-                |x| (-0.5 * x * x).exp() / (2.0 * std::f64::consts::PI).sqrt(),
-            )
+        let heavy = self == Self::Heavy;
+        let below = |x: f64| {
+            if heavy {
+                let square = 1.0 + x * x / 4.0;
+                0.5 + 0.375 * x / square.sqrt() * (1.0 - x * x / square / 12.0)
+            } else {
+                0.5 * libm::erfc(-x / std::f64::consts::SQRT_2)
+            }
+        };
+        let density = |x: f64| {
+            if heavy {
+                0.375 * (1.0 + x * x / 4.0).powf(-2.5)
+            } else {
+                (-0.5 * x * x).exp() / (2.0 * std::f64::consts::PI).sqrt()
+            }
         };
         let step = 0.02;
         (-10_000..10_000).map(|at| f64::from(at) * step).map(|x| below(x + shift) * density(x) * step).sum()

@@ -8,7 +8,6 @@ mod decode;
 mod encoding;
 pub mod folder;
 pub mod held_out;
-pub mod overlap;
 pub mod shapes;
 mod spec;
 mod split;

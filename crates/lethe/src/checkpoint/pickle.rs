@@ -60,7 +60,7 @@ pub(super) fn list(path: &Path) -> Result<Listing> {
         })?;
         let shape: Vec<i64> = tensor.shape().iter().map(|&side| side as i64).collect();
         let bytes = tensor.read().map_err(|error| damaged(&error.to_string()))?;
-        Ok(Tensor::f_from_data_size(&bytes, &shape, kind).map_err(torch)?)
+        Tensor::f_from_data_size(&bytes, &shape, kind).map_err(torch)
     };
     Ok(Listing { shapes, metadata: Default::default(), epoch, read: Box::new(read) })
 }

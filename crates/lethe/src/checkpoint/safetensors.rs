@@ -82,7 +82,7 @@ pub(super) fn list(path: &Path) -> Result<Listing> {
             Error::failed(format!("tensor {name} has the type {}, which libtorch does not have", info.dtype))
         })?;
         let (start, end) = info.data_offsets;
-        Ok(Tensor::f_from_data_size(&bytes[data + start..data + end], &shape(info)?, kind).map_err(torch)?)
+        Tensor::f_from_data_size(&bytes[data + start..data + end], &shape(info)?, kind).map_err(torch)
     };
     Ok(Listing { shapes, metadata, epoch: None, read: Box::new(read) })
 }
