@@ -26,5 +26,5 @@ for path in sorted(Path(sys.argv[1]).glob("*.json")):
         return f"{scale * row['before']:.3g} to {scale * row['after']:.3g}{more}"
 
     told = [shown(cell["memorisation"]["membership"]), shown(cell["membership_above_control"]), of("membership AUC", 1)]
-    told += [of("view retrieval", 100), of("knn-20", 1), of("linear", 1)]
+    told += [of("view retrieval", 100), of("knn-20", 100), of("linear", 100)]
     print(f"| {path.stem} | " + " | ".join(told) + " |")
